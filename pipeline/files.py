@@ -79,7 +79,7 @@ def to_json(value: Json) -> str:
 
 
 def write_folder(path: Path, writer: Callable[[Path], None]) -> None:
-    """Write a whole folder (web tiles) under a temporary name and swap it in when it is complete."""
+    """Write a whole folder (web tiles) under a temporary name; swap it in when complete."""
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.parent / f".{secrets.token_hex(4)}{_PART}{path.name}"

@@ -87,13 +87,12 @@ def region_grid(
     top = np.ceil((box.top - anchor[1]) / resolution - slack) * resolution + anchor[1]
     width = ceil((box.right - left) / resolution - slack)
     height = ceil((top - box.bottom) / resolution - slack)
-    affine = GeoBox.from_bbox(
+    return GeoBox.from_bbox(
         (left, top - height * resolution, left + width * resolution, top),
         crs=outline.crs,
         shape=wh_(max(width, 1), max(height, 1)),
         tight=True,
     )
-    return affine
 
 
 def crop(grid: GeoBox, block: Block) -> GeoBox:
@@ -104,7 +103,8 @@ def crop(grid: GeoBox, block: Block) -> GeoBox:
 
 def inside(grid: GeoBox, outline: BaseGeometry) -> NDArray[np.bool_]:
     """Return which pixels (y, x) of a grid have their centre inside an outline of the same CRS."""
-    return geometry_mask([outline], grid.shape, grid.affine, invert=True)
+    within: NDArray[np.bool_] = geometry_mask([outline], grid.shape, grid.affine, invert=True)
+    return within
 
 
 def halo_pixels(metres: float, resolution: float) -> int:

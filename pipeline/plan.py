@@ -5,6 +5,7 @@ the user's own (`--configs`) is looked at first, so a new sensor, index, model, 
 one new file. Nothing here reads imagery.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -19,7 +20,7 @@ from pipeline.errors import PlanError, did_you_mean
 
 _HERE = Path(__file__).resolve().parent
 BUILT_IN = next(p for p in (_HERE.parent / "configs", _HERE / "configs") if p.is_dir())
-"""The configurations that come with the package (beside it in a clone, inside it when installed)."""
+"""The configurations that come with the package (beside it in a clone, inside it installed)."""
 
 Level = Literal["operator", "participants", "public"]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -162,7 +163,7 @@ class Training(_Plan):
         return self
 
 
-class Mapping_(_Plan):
+class Shown(_Plan):
     """Where the model is shown."""
 
     regions: tuple[str, ...] = Field(min_length=1)
@@ -225,7 +226,7 @@ class Workflow(_Plan):
     search: Search = Search()
     grid: Grid = Grid()
     training: Training
-    mapping: Mapping_
+    mapping: Shown
     evidence: Literal["all"] | tuple[str, ...] = ()
     """Indices that are mapped as layers of their own; `all` means every one the sensor feeds."""
     model: str
@@ -296,7 +297,8 @@ class Configs:
         for folder in self.folders:
             path = folder / kind / f"{name}.yaml"
             if name in self.names(kind) and path.is_file():
-                return _read(path, model)
+                found: AnyPlan = _read(path, model)
+                return found
         raise PlanError(
             f"'{name}' is not known",
             where=f"configs/{kind}",
@@ -306,7 +308,8 @@ class Configs:
 
 def load_workflow(path: Path) -> Workflow:
     """Read a workflow file; raise PlanError naming the key, the file and the nearest known key."""
-    return _read(path.resolve(), Workflow)
+    workflow: Workflow = _read(path.resolve(), Workflow)
+    return workflow
 
 
 @cache
@@ -337,8 +340,6 @@ def _read(path: Path, model: type[AnyPlan]) -> AnyPlan:
 
 
 def _as_json(content: dict[Any, Any]) -> str:
-    import json
-
     return json.dumps(content, default=str)
 
 

@@ -1,0 +1,197 @@
+"""Region, time and sensor -> Items: search a catalog, pick, and lock what was picked.
+
+A static catalog and a STAC API are searched through the same two steps: offer everything that
+might fit, then keep or drop each item here, with its reason.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from warnings import catch_warnings, simplefilter
+
+import pystac
+import pystac_client
+from pystac.stac_io import DefaultStacIO
+from pystac_client.exceptions import APIError
+from shapely.geometry import mapping, shape
+from shapely.geometry.base import BaseGeometry
+
+from pipeline import remote
+from pipeline.errors import CatalogError, ProspectraError, RegionError
+from pipeline.files import Json, digest_of
+from pipeline.plan import Search
+
+_OUTSIDE = "outside the region"
+
+
+@dataclass(frozen=True)
+class Items:
+    """The items of one region, in order of time and id, with the lock that names them."""
+
+    items: tuple[pystac.Item, ...]
+    lock: dict[str, Json]
+    """The search, and every item offered: kept or dropped, and why."""
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the lock."""
+        return digest_of(self.lock)
+
+
+def search(catalog: str, wanted: Search, outline: BaseGeometry, region: str) -> Items:
+    """Search a catalog for the imagery of a region.
+
+    Parameters
+    ----------
+    catalog : path or address of a STAC catalog, collection or API root.
+    outline : the region in longitude and latitude (degrees).
+    region : its name, for messages.
+
+    Raises
+    ------
+    CatalogError : the catalog cannot be read, is not STAC, or nothing in it fits.
+    RegionError : there are items, but all lie outside the region.
+    """
+    kept: list[pystac.Item] = []
+    decisions: list[tuple[pystac.Item, str | None]] = []
+    for item in sorted(_offers(catalog, wanted, outline), key=_order):
+        reason = _reason_to_drop(item, wanted, outline)
+        decisions.append((item, reason))
+        if reason is None:
+            kept.append(item)
+    if not kept:
+        raise _nothing_fits(catalog, region, [reason for _, reason in decisions if reason])
+    local = not remote.is_address(catalog)
+    lock: dict[str, Json] = {
+        "region": region,
+        "search": wanted.model_dump(mode="json", exclude={"catalog"}),
+        "items": [_locked(item, reason) for item, reason in decisions],
+    }
+    return Items(tuple(_absolute(item, local) for item in kept), lock)
+
+
+class _StacIO(DefaultStacIO):
+    """Reads STAC documents through the one room that opens addresses."""
+
+    def read_text(self, source: Any, *_args: Any, **_kwargs: Any) -> str:
+        return remote.read_text(str(source))
+
+
+def _offers(catalog: str, wanted: Search, outline: BaseGeometry) -> Iterable[pystac.Item]:
+    try:
+        root = json.loads(remote.read_text(catalog))
+        if not isinstance(root, dict) or "stac_version" not in root:
+            raise ValueError("it has no stac_version")
+        if "conformsTo" in root:
+            return list(_api_items(catalog, wanted, outline))
+        return list(_static_items(catalog, wanted))
+    except (ValueError, KeyError, pystac.STACError, APIError) as error:
+        raise CatalogError(
+            f"is not a usable STAC catalog ({error})",
+            where=catalog,
+            remedy="give --catalog the catalog.json of a static catalog, or the root of a STAC API",
+        ) from error
+
+
+def _static_items(catalog: str, wanted: Search) -> Iterator[pystac.Item]:
+    root = pystac.read_file(catalog, stac_io=_StacIO())
+    if isinstance(root, pystac.Item):
+        yield root
+    elif isinstance(root, pystac.Catalog):
+        for item in root.get_items(recursive=True):
+            if not wanted.collections or item.collection_id in wanted.collections:
+                yield item
+
+
+def _api_items(catalog: str, wanted: Search, outline: BaseGeometry) -> Iterator[pystac.Item]:
+    with catch_warnings():
+        simplefilter("ignore")  # servers that advertise less than they do
+        client = pystac_client.Client.open(catalog, timeout=remote.TIMEOUT)
+        found = client.search(
+            collections=list(wanted.collections) or None,
+            datetime=wanted.datetime,
+            intersects=mapping(outline),
+            limit=100,
+        )
+        yield from found.items()
+
+
+def _order(item: pystac.Item) -> tuple[str, str]:
+    return _instant(item).isoformat(), item.id
+
+
+def _instant(item: pystac.Item) -> datetime:
+    """Return the item's time; items over a span of time count from its start."""
+    instant = item.datetime or item.common_metadata.start_datetime
+    if instant is None:
+        raise ValueError(f"item {item.id} has no time")
+    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+
+
+def _reason_to_drop(item: pystac.Item, wanted: Search, outline: BaseGeometry) -> str | None:
+    if item.geometry is None or not shape(item.geometry).intersects(outline):
+        return _OUTSIDE
+    if not _within(_instant(item), wanted.datetime):
+        return "outside the time wanted"
+    cloud = float(item.properties.get("eo:cloud_cover") or 0.0)
+    if cloud > wanted.max_cloud:
+        return f"cloud cover {cloud:g} % is over {wanted.max_cloud:g} %"
+    return None
+
+
+def _within(instant: datetime, interval: str | None) -> bool:
+    if interval is None:
+        return True
+    start, _, end = interval.partition("/")
+    return (start in ("", "..") or _parse(start) <= instant) and (
+        end in ("", "..") or instant <= _parse(end, last=True)
+    )
+
+
+def _parse(text: str, *, last: bool = False) -> datetime:
+    """Return a moment; a bare date stands for its first or its last second."""
+    moment = datetime.fromisoformat(text)
+    if len(text) == len("2024-01-31") and last:
+        moment = moment.replace(hour=23, minute=59, second=59)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _nothing_fits(catalog: str, region: str, reasons: list[str]) -> ProspectraError:
+    if reasons and set(reasons) == {_OUTSIDE}:
+        return RegionError(
+            f"all {len(reasons)} items of {catalog} lie outside the region",
+            where=f"region {region}",
+            remedy="check the region's bbox and crs, or give the catalog that covers it",
+        )
+    told = ", ".join(f"{n} {reason}" for reason, n in sorted(Counter(reasons).items()))
+    return CatalogError(
+        f"no item fits region {region} ({told or 'the catalog offers none'})",
+        where=catalog,
+        remedy="widen search.datetime or search.max_cloud, or check search.collections",
+    )
+
+
+def _locked(item: pystac.Item, reason: str | None) -> dict[str, Json]:
+    content = item.to_dict(include_self_link=False, transform_hrefs=False)
+    content.pop("links")
+    entry: dict[str, Json] = {
+        "id": item.id,
+        "collection": item.collection_id,
+        "datetime": _instant(item).isoformat(),
+        "cloud_cover": item.properties.get("eo:cloud_cover"),
+        "item_sha256": digest_of(content),
+        "kept": reason is None,
+    }
+    if reason is not None:
+        entry["reason"] = reason
+    return entry
+
+
+def _absolute(item: pystac.Item, local: bool) -> pystac.Item:
+    item.make_asset_hrefs_absolute()
+    for asset in item.assets.values():
+        remote.check(asset.href, local_allowed=local, where=f"item {item.id}")
+    return item
