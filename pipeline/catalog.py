@@ -40,6 +40,16 @@ class Items:
         """The SHA-256 of the lock."""
         return digest_of(self.lock)
 
+    @property
+    def start(self) -> datetime:
+        """The time of the first item, UTC."""
+        return _instant(self.items[0])
+
+    @property
+    def end(self) -> datetime:
+        """The time of the last item, UTC."""
+        return _instant(self.items[-1])
+
 
 def search(catalog: str, wanted: Search, outline: BaseGeometry, region: str) -> Items:
     """Search a catalog for the imagery of a region.

@@ -21,8 +21,8 @@ Samples = NewType("Samples", xr.Dataset)
 region's CRS); attrs plan."""
 
 Prospectivity = NewType("Prospectivity", xr.Dataset)
-"""`score` (class, y, x), `spread` (class, y, x) and `support` (y, x), float32 in 0..1, NaN = not
-mapped; attrs plan, model, crs."""
+"""`score` (class, y, x), `spread` (y, x) of the winning class and `support` (y, x), float32 in
+0..1, NaN = not mapped; attrs crs."""
 
 
 def as_reflectance(data: xr.Dataset) -> Reflectance:
@@ -54,7 +54,7 @@ def as_samples(data: xr.Dataset) -> Samples:
 def as_prospectivity(data: xr.Dataset) -> Prospectivity:
     """Check a Dataset as Prospectivity; raise TypeError naming what is off."""
     _dims(data, "score", ("class", "y", "x"), np.float32)
-    _dims(data, "spread", ("class", "y", "x"), np.float32)
+    _dims(data, "spread", ("y", "x"), np.float32)
     _dims(data, "support", ("y", "x"), np.float32)
     _attrs(data, ("crs",))
     return Prospectivity(data)

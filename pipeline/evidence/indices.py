@@ -1,0 +1,64 @@
+"""Spectral indices: the formulas of configs/indices/, on the bands of one sensor."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import formula
+from pipeline.errors import FormulaError
+from pipeline.plan import Index, Sensor
+
+DARKEST = np.float32(0.02)
+"""Below this reflectance in any band it uses, an index is noise and becomes NaN."""
+
+
+def feasible(
+    indices: Mapping[str, Index], sensor: Sensor
+) -> tuple[dict[str, Index], dict[str, str]]:
+    """Return the indices a sensor can feed, and for each of the others the reason why not."""
+    fed: dict[str, Index] = {}
+    refused: dict[str, str] = {}
+    for name, index in indices.items():
+        try:
+            operand_bands(index, sensor)
+        except FormulaError as error:
+            refused[name] = error.what
+        else:
+            fed[name] = index
+    return fed, refused
+
+
+def operand_bands(index: Index, sensor: Sensor) -> Mapping[str, str]:
+    """Return which band each operand of an index is read from.
+
+    Raises
+    ------
+    FormulaError : the formula is wrong, or the sensor cannot feed it.
+    """
+    centres = {name: (band.wavelength, band.fwhm) for name, band in sensor.bands.items()}
+    return formula.resolve(formula.parse(index.formula), centres)
+
+
+def index_layers(
+    reflectance: NDArray[np.float32], indices: Mapping[str, Index], sensor: Sensor
+) -> NDArray[np.float32]:
+    """Return one layer (index, y, x) per index, in the order given.
+
+    Parameters
+    ----------
+    reflectance : (band, y, x), unitless, bands in the sensor's order.
+
+    Raises
+    ------
+    FormulaError : an index that the sensor cannot feed.
+    """
+    rows = {name: row for row, name in enumerate(sensor.bands)}
+    lit = np.where(reflectance >= DARKEST, reflectance, np.float32(np.nan))
+    flat = np.ascontiguousarray(lit.reshape(len(lit), -1))
+    operands: dict[str, int] = {}
+    for index in indices.values():
+        operands |= {op: rows[band] for op, band in operand_bands(index, sensor).items()}
+    formulas = [formula.parse(index.formula) for index in indices.values()]
+    layers: NDArray[np.float32] = formula.evaluate(formulas, operands, flat)
+    return layers.reshape(len(formulas), *reflectance.shape[1:])

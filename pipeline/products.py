@@ -1,0 +1,98 @@
+"""A region's finished maps: out of the store into COGs, zones, and every format people open."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import store
+from pipeline.publish import WRITERS, Finished, Product
+from pipeline.publish.raster import CLASSES, EVIDENCE, QUANTISED, dequantise, write_cog
+from pipeline.study import Ground, Study
+from pipeline.zones import ProspectiveZones, find_zones, with_evidence
+
+Told = Callable[[str, int, int], None]
+
+
+def publish_region(
+    study: Study, ground: Ground, maps: Path, folder: Path, identity: str, told: Told
+) -> Finished:
+    """Write every output of a region, level `operator`, and return what was written.
+
+    Parameters
+    ----------
+    maps : the store of the region's maps.
+    folder : gets the files.
+    identity : of the run; it is named in the files' provenance.
+    """
+    products = region_products(study, folder)
+    step = f"publish {ground.name}"
+    for number, product in enumerate(products):
+        told(step, number, len(products) + len(WRITERS))
+        _write_map(product, maps, ground)
+    finished = Finished(
+        region=ground.name,
+        title=ground.region.title,
+        study=study.workflow.title,
+        folder=folder,
+        products=products,
+        zones=region_zones(study, ground, maps),
+        style=study.style,
+        start=ground.items.start,
+        end=ground.items.end,
+        items=tuple(item.id for item in ground.items.items),
+        digest=identity,
+    )
+    for number, write in enumerate(WRITERS.values(), start=len(products)):
+        told(step, number, len(products) + len(WRITERS))
+        write(finished)
+    told(step, len(products) + len(WRITERS), len(products) + len(WRITERS))
+    return finished
+
+
+def region_products(study: Study, folder: Path) -> tuple[Product, ...]:
+    """Return the maps a study makes of a region, in the order a person looks at them."""
+    classes = study.workflow.training.classes
+    indices = dict(study.layers.indices)
+    return (
+        Product("class", "class", "Class", folder / "class.tif", classes=classes),
+        *(
+            Product(f"score_{name}", "score", f"Score: {name}", folder / f"score_{name}.tif")
+            for name in classes
+        ),
+        Product("spread", "spread", "Spread of the winning score", folder / "spread.tif"),
+        Product("support", "support", "Share of evidence present", folder / "support.tif"),
+        *(
+            Product(
+                f"evidence_{name}",
+                "evidence",
+                indices[name].title,
+                folder / f"evidence_{name}.tif",
+                unit=indices[name].units,
+                description=f"{indices[name].formula}; {indices[name].source}",
+            )
+            for name in study.layers.mapped
+        ),
+    )
+
+
+def region_zones(study: Study, ground: Ground, maps: Path) -> ProspectiveZones:
+    """Return the prospective zones of a region, with their evidence cards."""
+
+    def scores(name: str) -> NDArray[np.float32]:
+        return dequantise(store.read(maps, name)[:])
+
+    def evidence(name: str) -> NDArray[np.float32]:
+        layer: NDArray[np.float32] = store.read(maps, f"evidence_{name}")[:]
+        return layer
+
+    winners = store.read(maps, "class")[:]
+    classes = study.workflow.training.classes
+    zones = find_zones(winners, classes, scores, study.workflow.zones, ground.grid)
+    return with_evidence(zones, study.layers.mapped, evidence, ground.grid)
+
+
+def _write_map(product: Product, maps: Path, ground: Ground) -> None:
+    encoding = {"class": CLASSES, "evidence": EVIDENCE}.get(product.kind, QUANTISED)
+    write_cog(product.path, store.read(maps, product.name), ground.grid, encoding)

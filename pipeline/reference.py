@@ -1,0 +1,258 @@
+"""Scores against a reference map: what a run says, held against ground that is known otherwise.
+
+A workflow never reads a reference. This room reads it afterwards, for two questions: how well does
+the map agree with it, and (where it covers the training region) how well do the model and its
+baselines do on every labelled pixel of blocks they were not trained on.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import rasterio
+import xarray as xr
+from numpy.typing import NDArray
+from rasterio.enums import Resampling
+from rasterio.vrt import WarpedVRT
+
+from pipeline import files, record
+from pipeline.blocks import run_blocks
+from pipeline.contracts import Samples, as_samples
+from pipeline.errors import PlanError, ReadError
+from pipeline.grid import Block, blocks, crop
+from pipeline.remote import open_raster
+from pipeline.report import write_report
+from pipeline.run import Job, Told, columns_of, contenders, cuts, find_sites, take_samples
+from pipeline.study import (
+    Derivation,
+    Ground,
+    Study,
+    derivation,
+    load_study,
+    prepare,
+    resolve_catalog,
+)
+from pipeline.validation import Trial, class_scores, validate
+
+REFERENCE = "reference.json"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What is known of a region: a class map, and perhaps the places of deposits."""
+
+    classes: Path
+    """A raster of class numbers, 0 for unknown; its tag `classes` may name them (JSON)."""
+    deposits: Path | None = None
+    """Points."""
+
+
+@dataclass(frozen=True)
+class TakeReference:
+    """Take the evidence at every labelled pixel of a block."""
+
+    derive: Derivation
+    region: str
+    classes: Path
+    names: Mapping[int, str]
+    columns: tuple[str, ...]
+
+    def __call__(self, block: Block) -> xr.Dataset:
+        """Return samples as `pipeline.tasks.TakeSamples` does, one for each labelled pixel."""
+        grid = crop(self.derive.grid, block)
+        truth = read_classes(self.classes, grid)
+        _, evidence = self.derive(block)
+        layers = np.stack([evidence[name].values for name in self.columns])
+        labelled = np.isin(truth, list(self.names)) & np.isfinite(layers).all(axis=0)
+        rows, columns = np.nonzero(labelled)
+        x, y = grid.affine * (columns + 0.5, rows + 0.5)
+        names = np.array([self.names[int(number)] for number in truth[labelled]], dtype=str)
+        return xr.Dataset(
+            {
+                "layers": (("sample", "layer"), layers[:, labelled].T),
+                "label": ("sample", names),
+                "region": ("sample", np.full(len(names), self.region)),
+                "x": ("sample", np.asarray(x, dtype=float)),
+                "y": ("sample", np.asarray(y, dtype=float)),
+            },
+            {"layer": list(self.columns)},
+        )
+
+
+def score(job: Job, references: Mapping[str, Reference], told: Told) -> dict[str, Any]:
+    """Score a finished run against reference maps, and put the scores in its report.
+
+    Raises
+    ------
+    PlanError : the folder holds no current run of this workflow, or a region is not one of its own.
+    ReadError : a reference cannot be read.
+    """
+    study = load_study(job.workflow, job.configs)
+    for name in references:
+        if name not in study.regions:
+            raise PlanError(
+                f"the region '{name}' is not one of the workflow's ({', '.join(study.regions)})",
+                where="--reference",
+                remedy="write --reference REGION=PATH with one of them",
+            )
+    catalog = resolve_catalog(study, job.catalog)
+    grounds = {name: prepare(study, name, catalog) for name in study.regions}
+    sites = find_sites(study, catalog)
+    done = record.current(job.out, record.identity(study, grounds, sites))
+    if done is None:
+        raise PlanError(
+            "holds no current run of this workflow on this catalog",
+            where=str(job.out),
+            remedy="run 'prospectra run' with the same workflow, catalog and folder first",
+        )
+    key = files.digest_of([done["digest"], *(_digest(r) for r in references.values())])
+    path = job.out / REFERENCE
+    if path.is_file():
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if found.get("key") == key:
+            return found
+
+    with files.hold(job.out):
+        told("score maps", 0, len(references))
+        scores: dict[str, Any] = {
+            "key": key,
+            "regions": {
+                name: _score_maps(study, grounds[name], reference, job.out / name)
+                for name, reference in references.items()
+                if name in study.workflow.mapping.regions
+            },
+        }
+        learnt = {n: r for n, r in references.items() if n in study.workflow.training.regions}
+        if learnt:
+            samples = take_samples(study, grounds, sites, job, job.out / "work", told)
+            scores["validation"] = _try_everywhere(study, grounds, samples, learnt, job, told)
+        files.write_json(path, scores)
+        write_report(done, job.out, scores)
+    return scores
+
+
+def read_classes(path: Path, grid: Any) -> NDArray[np.uint8]:
+    """Return a reference's class numbers on a grid, by nearest neighbour; 0 where it has none."""
+    with (
+        open_raster(str(path)) as source,
+        WarpedVRT(
+            source,
+            crs=str(grid.crs),
+            transform=grid.affine,
+            width=grid.shape[1],
+            height=grid.shape[0],
+            resampling=Resampling.nearest,
+            nodata=0,
+        ) as aligned,
+    ):
+        numbers: NDArray[np.uint8] = aligned.read(1)
+    return numbers
+
+
+def class_names(path: Path, classes: Sequence[str]) -> dict[int, str]:
+    """Return which number of a reference means which class of the workflow.
+
+    The raster's tag `classes` (a JSON object of number to name) says so; without it the numbers
+    follow the workflow's classes, from 1.
+    """
+    with open_raster(str(path)) as source:
+        told = source.tags().get("classes")
+    if told is None:
+        return dict(enumerate(classes, start=1))
+    named = {int(number): str(name) for number, name in json.loads(told).items()}
+    return {number: name for number, name in named.items() if name in classes}
+
+
+def _score_maps(study: Study, ground: Ground, reference: Reference, folder: Path) -> dict[str, Any]:
+    """Return per-class agreement of a region's score maps with its reference."""
+    classes = study.workflow.training.classes
+    names = class_names(reference.classes, classes)
+    truth = read_classes(reference.classes, ground.grid)
+    scores = np.stack([_read(folder / f"score_{name}.tif") for name in classes], axis=-1)
+    known = np.isin(truth, list(names)) & np.isfinite(scores).all(axis=-1)
+    labels = np.array([names[int(n)] for n in truth[known]], dtype=str)
+    found = class_scores(labels, scores[known], classes)
+    result: dict[str, Any] = {
+        "pixels": int(known.sum()),
+        "trained_here": ground.name in study.workflow.training.regions,
+        "auc": _known_mean(found[:, 0]),
+        "ap": _known_mean(found[:, 1]),
+        "per_class": {
+            name: {
+                "auc": _plain(found[k, 0]),
+                "ap": _plain(found[k, 1]),
+                "prevalence": float((labels == name).mean()),
+            }
+            for k, name in enumerate(classes)
+        },
+    }
+    if reference.deposits is not None:
+        result["deposits"] = _capture(ground, reference.deposits, folder)
+    return result
+
+
+def _capture(ground: Ground, deposits: Path, folder: Path) -> dict[str, Any]:
+    """Return how many known deposits the zones hold, and on how much of the region."""
+    places = gpd.read_file(deposits).to_crs(str(ground.grid.crs))
+    zones = gpd.read_file(folder / "zones.gpkg")
+    near = places.buffer(2 * ground.grid.resolution.x)
+    held = near.intersects(zones.union_all()) if len(zones) else np.zeros(len(places), bool)
+    return {
+        "known": len(places),
+        "in_zones": int(held.sum()),
+        "zones": len(zones),
+        "area_share": float(zones.area.sum() / ground.outline.area),
+    }
+
+
+def _try_everywhere(
+    study: Study,
+    grounds: Mapping[str, Ground],
+    samples: Samples,
+    references: Mapping[str, Reference],
+    job: Job,
+    told: Told,
+) -> dict[str, Any]:
+    """Validate as the run did, but score every labelled pixel of the held-out blocks."""
+    classes = study.workflow.training.classes
+    columns = tuple(dict.fromkeys(c for n in study.recipes for c in columns_of(study, n)))
+    parts = []
+    for name, reference in references.items():
+        ground = grounds[name]
+        numbers = class_names(reference.classes, classes)
+        task = TakeReference(derivation(study, ground), name, reference.classes, numbers, columns)
+        cut = list(blocks(ground.grid.shape, job.block))
+        parts += run_blocks(task, cut, job.workers, partial(told, f"reference {name}"))
+    pixels = as_samples(xr.concat(parts, dim="sample"))
+    trial = Trial(samples, pixels, classes, 0.0, study.workflow.seed)
+    hear = partial(told, "validate on the reference")
+    return validate(trial, contenders(study), cuts(study, grounds), hear)
+
+
+def _read(path: Path) -> NDArray[np.float32]:
+    with rasterio.open(path, driver="GTiff") as source:
+        band = source.read(1, masked=True)
+        values = band.astype(np.float32) * source.scales[0] + source.offsets[0]
+    read: NDArray[np.float32] = values.filled(np.nan)
+    return read
+
+
+def _digest(reference: Reference) -> list[files.Json]:
+    paths = [p for p in (reference.classes, reference.deposits) if p is not None]
+    for path in paths:
+        if not path.is_file():
+            raise ReadError("does not exist", where=str(path), remedy="check --reference")
+    return [files.sha256(path) for path in paths]
+
+
+def _known_mean(values: NDArray[np.float64]) -> float | None:
+    return float(np.nanmean(values)) if np.isfinite(values).any() else None
+
+
+def _plain(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,93 @@
+"""The results of blocks: one Zarr chunk a block and map, each with its digest beside it.
+
+The store lies where every worker sees it, so nothing is gathered; a chunk counts as done only when
+it reads back to the digest recorded for it, so a run that was killed goes on where it was.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+from numpy.typing import NDArray
+
+from pipeline import files
+from pipeline.grid import Block
+
+Fill = Mapping[str, tuple[str, float | int]]
+"""For each map of a store, its dtype and its value where nothing was written."""
+
+
+def create(path: Path, key: str, shape: tuple[int, int], block: int, maps: Fill) -> None:
+    """Make a store for a region, or keep the one there is if it was made for the same key.
+
+    Parameters
+    ----------
+    key : digest of everything the results depend on.
+    shape : rows and columns of the region's grid.
+    block : side of a block, pixels.
+    """
+    stamp = path / "key.json"
+    if stamp.is_file() and json.loads(stamp.read_text()) == key:
+        return
+    with files.writing(path):
+        shutil.rmtree(path, ignore_errors=True)
+        group = zarr.open_group(path, mode="w")
+        for name, (dtype, fill) in maps.items():
+            group.create_array(
+                name,
+                shape=shape,
+                chunks=(block, block),
+                dtype=dtype,
+                fill_value=fill,
+                compressors=None,
+                dimension_names=("y", "x"),
+            )
+    files.write_json(stamp, key)
+
+
+def write(path: Path, block: Block, maps: Mapping[str, NDArray[Any]]) -> None:
+    """Write the maps of one block, then the digest that says they are whole."""
+    with files.writing(path):
+        group = zarr.open_group(path, mode="r+")
+        for name, values in maps.items():
+            array = group[name]
+            assert isinstance(array, zarr.Array)  # noqa: S101 (for the type checker)
+            array[block.slices] = values
+    files.write_json(_stamp(path, block), {name: _digest(maps[name]) for name in sorted(maps)})
+
+
+def is_done(path: Path, block: Block) -> bool:
+    """Return whether a block's maps are all there and read back to their digests."""
+    stamp = _stamp(path, block)
+    if not stamp.is_file():
+        return False
+    try:
+        recorded: dict[str, str] = json.loads(stamp.read_text())
+        return all(_digest(read(path, n)[block.slices]) == d for n, d in recorded.items())
+    except (ValueError, KeyError, OSError):
+        return False
+
+
+def read(path: Path, name: str) -> Any:
+    """Return one map (y, x) of a store, sliced lazily."""
+    return zarr.open_group(path, mode="r")[name]
+
+
+def open_lazily(path: Path) -> xr.Dataset:
+    """Return a store as a lazy Dataset."""
+    opened: xr.Dataset = xr.open_zarr(path, consolidated=False)
+    return opened
+
+
+def _stamp(path: Path, block: Block) -> Path:
+    return path / "done" / f"{block.name}.json"
+
+
+def _digest(values: NDArray[Any]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()

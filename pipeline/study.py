@@ -1,0 +1,274 @@
+"""A workflow made ready: its configurations resolved, its imagery found, its grids laid.
+
+What is here is frozen and travels to every worker: from it, a worker derives any block by itself.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from odc.geo.geom import Geometry
+from shapely.geometry import box, shape
+from shapely.geometry.base import BaseGeometry
+from threadpoolctl import threadpool_limits
+
+from pipeline import catalog, cube
+from pipeline.contracts import Evidence, Reflectance
+from pipeline.errors import PlanError, RegionError
+from pipeline.evidence import LayerPlan, derive, plan_layers
+from pipeline.grid import BLOCK, Block, crop, halo_pixels, inside, region_grid
+from pipeline.plan import Configs, Model, Region, Sensor, Style, Workflow, load_workflow
+from pipeline.remote import is_address
+
+
+@dataclass(frozen=True)
+class Study:
+    """A workflow with every configuration it names."""
+
+    workflow: Workflow
+    folder: Path
+    """Where the workflow file lies; its relative paths start here."""
+    sensor: Sensor
+    layers: LayerPlan
+    recipes: Mapping[str, Model]
+    """The workflow's model first, then its baselines."""
+    regions: Mapping[str, Region]
+    style: Style
+
+
+@dataclass(frozen=True)
+class Ground:
+    """One region of a study: its items, its grid, and its outline in the grid's CRS."""
+
+    name: str
+    region: Region
+    items: catalog.Items
+    scenes: tuple[cube.Scene, ...]
+    grid: GeoBox
+    outline: BaseGeometry
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """Left, bottom, right, top of the grid, metres."""
+        found = self.grid.extent.boundingbox
+        return found.left, found.bottom, found.right, found.top
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """What a worker needs to derive any block of a region: no items, no catalog."""
+
+    sensor_name: str
+    layers: LayerPlan
+    scenes: tuple[cube.Scene, ...]
+    grid: GeoBox
+    outline: BaseGeometry
+
+    def __call__(self, block: Block) -> tuple[Reflectance, Evidence]:
+        """Return the reflectance and the evidence of a block, NaN outside the region."""
+        threadpool_limits(1)  # a block is one task: its matrix products start no threads
+        halo = halo_pixels(self.layers.halo, self.grid.resolution.x)
+        wide = crop(self.grid, block.padded(halo))
+        reflectance = cube.read_reflectance(self.scenes, self.sensor_name, self.layers.sensor, wide)
+        evidence = derive(reflectance, self.layers)
+        rows, columns = block.shape
+        kept = {"y": slice(halo, halo + rows), "x": slice(halo, halo + columns)}
+        mask = xr.DataArray(inside(crop(self.grid, block), self.outline), dims=("y", "x"))
+        return (
+            Reflectance(_masked(reflectance.isel(kept), mask)),
+            Evidence(_masked(evidence.isel(kept), mask)),
+        )
+
+
+def load_study(path: Path, configs: Configs) -> Study:
+    """Read a workflow and everything it names.
+
+    Raises
+    ------
+    PlanError : anything wrong in the workflow or in a configuration it names.
+    """
+    workflow = load_workflow(path)
+    sensor = configs.sensor(workflow.sensor)
+    names = dict.fromkeys([workflow.model, *workflow.validation.baselines])
+    recipes = {name: configs.model(name) for name in names}
+    features = [f for recipe in recipes.values() for f in recipe.features]
+    regions = dict.fromkeys([*workflow.training.regions, *workflow.mapping.regions])
+    return Study(
+        workflow,
+        path.resolve().parent,
+        sensor,
+        plan_layers(workflow.evidence, features, sensor, configs),
+        recipes,
+        {name: configs.region(name) for name in regions},
+        configs.style(workflow.style),
+    )
+
+
+def resolve_catalog(study: Study, given: str | None) -> str:
+    """Return the catalog to search: the one given, else the workflow's own.
+
+    Raises
+    ------
+    PlanError : neither names one.
+    """
+    named = given or study.workflow.search.catalog
+    if named is None:
+        raise PlanError(
+            "no catalog is named",
+            where=f"workflow {study.workflow.name}",
+            remedy="give --catalog, or set search.catalog",
+        )
+    if is_address(named) or given:
+        return named
+    return str(study.folder / named)
+
+
+def prepare(study: Study, name: str, catalog_href: str) -> Ground:
+    """Find a region's imagery and lay its grid.
+
+    Raises
+    ------
+    CatalogError, RegionError, ReadError : see `pipeline.catalog.search` and `pipeline.cube.scenes`.
+    """
+    region = study.regions[name]
+    outline = _outline(region)
+    lonlat = outline.to_crs("EPSG:4326").geom
+    items = catalog.search(catalog_href, study.workflow.search, lonlat, name)
+    scenes = cube.scenes(items.items, study.sensor)
+    crs, resolution, anchor = cube.native_grid(scenes[0], study.sensor)
+    wanted = study.workflow.grid
+    native = wanted.crs in (None, str(crs)) and wanted.resolution in (None, resolution)
+    projected = outline.to_crs(wanted.crs or str(crs))
+    grid = region_grid(
+        projected,
+        wanted.resolution or resolution,
+        anchor if native else (0.0, 0.0),
+    )
+    return Ground(name, region, items, scenes, grid, projected.geom)
+
+
+def derivation(study: Study, ground: Ground) -> Derivation:
+    """Return what a worker needs to derive any block of a region."""
+    return Derivation(
+        study.workflow.sensor, study.layers, ground.scenes, ground.grid, ground.outline
+    )
+
+
+def open_region(
+    workflow: str | Path,
+    region: str,
+    *,
+    catalog: str | None = None,
+    configs: str | Path | None = None,
+) -> xr.Dataset:
+    """Open a region's composite and evidence as one lazy Dataset, the same that a run maps.
+
+    Parameters
+    ----------
+    workflow : path of the workflow file.
+    region : one of its training or mapping regions.
+    catalog : path or address, if not the workflow's own.
+    configs : a folder of the user's own configurations.
+
+    Returns
+    -------
+    A dask-backed Dataset, one task a block: `reflectance` (band, y, x) with `wavelength` and
+    `fwhm` (nm) on band, `clear_count` (y, x), and each evidence layer (y, x), float32, NaN where
+    missing; x and y in metres, the CRS as `spatial_ref` (readable by rioxarray and odc-geo).
+
+    Raises
+    ------
+    ProspectraError : as a run would.
+    """
+    study = load_study(Path(workflow), Configs.at(Path(configs) if configs else None))
+    if region not in study.regions:
+        raise PlanError(
+            f"the region '{region}' is not one of its regions ({', '.join(study.regions)})",
+            where=str(workflow),
+            remedy="name one of them",
+        )
+    ground = prepare(study, region, resolve_catalog(study, catalog))
+    derive_block = derivation(study, ground)
+    names = _mapped_names(study)
+    stack = _lazy_stack(derive_block, ground.grid, len(study.sensor.bands) + 1 + len(names), names)
+    return _as_dataset(stack, study, ground, names)
+
+
+def layer_stack(derived: tuple[Reflectance, Evidence], names: tuple[str, ...]) -> NDArray[Any]:
+    """Return bands, clear count and the named layers of a block as one float32 (layer, y, x)."""
+    reflectance, evidence = derived
+    parts = [reflectance["reflectance"].values, reflectance["clear_count"].values[None]]
+    parts += [evidence[name].values[None] for name in names]
+    stack: NDArray[Any] = np.concatenate([part.astype(np.float32) for part in parts])
+    return stack
+
+
+def _mapped_names(study: Study) -> tuple[str, ...]:
+    return study.layers.mapped
+
+
+def _lazy_stack(
+    derive_block: Derivation, grid: GeoBox, layers: int, names: tuple[str, ...]
+) -> da.Array:
+    rows, columns = grid.shape
+
+    def load(block_info: Any = None) -> NDArray[Any]:
+        (_, _), (y0, y1), (x0, x1) = block_info[None]["array-location"]
+        return layer_stack(derive_block(Block(y0, y1, x0, x1)), names)
+
+    chunks = (
+        (layers,),
+        tuple(min(BLOCK, rows - y) for y in range(0, rows, BLOCK)),
+        tuple(min(BLOCK, columns - x) for x in range(0, columns, BLOCK)),
+    )
+    return da.map_blocks(load, chunks=chunks, dtype=np.float32, meta=np.empty((0, 0, 0), "f4"))
+
+
+def _as_dataset(
+    stack: da.Array, study: Study, ground: Ground, names: tuple[str, ...]
+) -> xr.Dataset:
+    bands = study.sensor.bands
+    count = len(bands)
+    data: dict[str, Any] = {
+        "reflectance": (("band", "y", "x"), stack[:count]),
+        "clear_count": (("y", "x"), stack[count].astype(np.uint16)),
+    }
+    indices = dict(study.layers.indices)
+    for number, name in enumerate(names, start=count + 1):
+        index = indices[name]
+        attrs = {"units": index.units, "formula": index.formula, "source": index.source}
+        data[name] = (("y", "x"), stack[number], attrs)
+    columns, rows = ground.grid.coordinates["x"].values, ground.grid.coordinates["y"].values
+    coords = {
+        "band": list(bands),
+        "wavelength": ("band", [band.wavelength for band in bands.values()]),
+        "fwhm": ("band", [band.fwhm for band in bands.values()]),
+        "y": ("y", rows),
+        "x": ("x", columns),
+    }
+    out = xr.Dataset(data, coords, {"region": ground.name, "crs": str(ground.grid.crs)})
+    located: xr.Dataset = out.odc.assign_crs(ground.grid.crs)
+    return located
+
+
+def _outline(region: Region) -> Geometry:
+    plain = box(*region.bbox) if region.bbox else shape(region.geometry)
+    if plain.is_empty or not plain.is_valid:
+        raise RegionError(
+            "the outline is empty or crosses itself",
+            where=f"region {region.title}",
+            remedy="mend its geometry",
+        )
+    return Geometry(plain, region.crs)
+
+
+def _masked(data: xr.Dataset, mask: xr.DataArray) -> xr.Dataset:
+    counts = {"clear_count": data["clear_count"]} if "clear_count" in data else {}
+    kept = data.drop_vars(list(counts)).where(mask, keep_attrs=True)
+    return kept.assign({name: count.where(mask, 0) for name, count in counts.items()})
