@@ -6,6 +6,7 @@ see it and returns little; nothing is gathered, so memory does not grow with the
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -15,8 +16,8 @@ from dask.callbacks import Callback
 from dask.delayed import delayed
 
 from pipeline.errors import ClusterError
-from pipeline.grid import Block
 
+Piece = TypeVar("Piece")
 Result = TypeVar("Result")
 Progress = Callable[[int, int], None]
 """Called with the blocks done and the blocks in all."""
@@ -44,12 +45,14 @@ class Workers:
 
 
 def run_blocks(
-    task: Callable[[Block], Result],
-    blocks: Sequence[Block],
+    task: Callable[[Piece], Result],
+    blocks: Sequence[Piece],
     workers: Workers,
     progress: Progress | None = None,
 ) -> list[Result]:
     """Run a task on every block and return what the tasks returned, in the order of the blocks.
+
+    A block is a piece of ground; any other list of independent pieces of work will do as well.
 
     Parameters
     ----------
@@ -58,7 +61,7 @@ def run_blocks(
 
     Raises
     ------
-    ClusterError : the cluster's address does not answer, or its workers were lost.
+    ClusterError : the cluster's address does not answer, or workers were lost.
     """
     told = progress or (lambda _done, _all: None)
     if not blocks:
@@ -66,10 +69,13 @@ def run_blocks(
     if workers.kind == "cluster":
         return _on_cluster(task, blocks, workers, told)
     graph = [delayed(task, pure=False)(block) for block in blocks]
-    with _Count(len(blocks), told):
-        results: tuple[Result, ...] = compute(
-            *graph, scheduler=workers.kind, num_workers=workers.count, optimize_graph=False
-        )
+    try:
+        with _Count(len(blocks), told):
+            results: tuple[Result, ...] = compute(
+                *graph, scheduler=workers.kind, num_workers=workers.count, optimize_graph=False
+            )
+    except BrokenProcessPool as error:
+        raise _lost("a worker process died", "this machine") from error
     return list(results)
 
 
@@ -86,9 +92,10 @@ class _Count(Callback):
 
 
 def _on_cluster(
-    task: Callable[[Block], Result], blocks: Sequence[Block], workers: Workers, progress: Progress
+    task: Callable[[Piece], Result], blocks: Sequence[Piece], workers: Workers, progress: Progress
 ) -> list[Result]:
-    from distributed import as_completed
+    from distributed import CancelledError, as_completed
+    from distributed.comm import CommClosedError
     from distributed.scheduler import KilledWorker
 
     with _client(str(workers.address)) as client:
@@ -99,12 +106,18 @@ def _on_cluster(
                 progress(done, len(blocks))
             results: list[Result] = client.gather(futures)
         except KilledWorker as error:
-            raise ClusterError(
-                f"workers died on {error.task}",
-                where=str(workers.address),
-                remedy="give the workers more memory; what is complete is kept, so run again",
-            ) from error
+            raise _lost(f"workers died on {error.task}", str(workers.address)) from error
+        except (CancelledError, CommClosedError) as error:
+            raise _lost("the scheduler went away", str(workers.address)) from error
     return results
+
+
+def _lost(what: str, where: str) -> ClusterError:
+    return ClusterError(
+        what,
+        where=where,
+        remedy="give the workers more memory; what is complete is kept, so run again",
+    )
 
 
 @contextmanager

@@ -7,20 +7,24 @@ might fit, then keep or drop each item here, with its reason.
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urljoin
 from warnings import catch_warnings, simplefilter
 
 import pystac
 import pystac_client
 from pystac.stac_io import DefaultStacIO
 from pystac_client.exceptions import APIError
+from pystac_client.stac_api_io import StacApiIO
+from shapely.errors import ShapelyError
 from shapely.geometry import mapping, shape
 from shapely.geometry.base import BaseGeometry
 
 from pipeline import remote
-from pipeline.errors import CatalogError, ProspectraError, RegionError
+from pipeline.errors import CatalogError, ProspectraError, ReadError, RegionError
 from pipeline.files import Json, digest_of
 from pipeline.plan import Search
 
@@ -65,22 +69,41 @@ def search(catalog: str, wanted: Search, outline: BaseGeometry, region: str) -> 
     CatalogError : the catalog cannot be read, is not STAC, or nothing in it fits.
     RegionError : there are items, but all lie outside the region.
     """
-    kept: list[pystac.Item] = []
-    decisions: list[tuple[pystac.Item, str | None]] = []
-    for item in sorted(_offers(catalog, wanted, outline), key=_order):
-        reason = _reason_to_drop(item, wanted, outline)
-        decisions.append((item, reason))
-        if reason is None:
-            kept.append(item)
+    with _one_sentence(catalog):
+        offered = sorted(_offers(catalog, wanted, outline), key=_order)
+        decisions = [(item, _reason_to_drop(item, wanted, outline)) for item in offered]
+        locked: list[Json] = [_locked(item, reason) for item, reason in decisions]
+        kept = [item for item, reason in decisions if reason is None]
     if not kept:
         raise _nothing_fits(catalog, region, [reason for _, reason in decisions if reason])
     local = not remote.is_address(catalog)
     lock: dict[str, Json] = {
         "region": region,
         "search": wanted.model_dump(mode="json", exclude={"catalog"}),
-        "items": [_locked(item, reason) for item, reason in decisions],
+        "items": locked,
     }
     return Items(tuple(_absolute(item, local) for item in kept), lock)
+
+
+@contextmanager
+def _one_sentence(catalog: str) -> Iterator[None]:
+    """Say in one sentence whatever is wrong in what a catalog holds: nothing in it is trusted."""
+    try:
+        yield
+    except ReadError as error:
+        raise CatalogError(error.what, where=error.where, remedy="check --catalog") from error
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise _unusable(catalog, error) from error
+    except (pystac.STACError, APIError, ShapelyError) as error:
+        raise _unusable(catalog, error) from error
+
+
+def _unusable(catalog: str, error: Exception) -> CatalogError:
+    return CatalogError(
+        f"is not a usable STAC catalog ({error})",
+        where=catalog,
+        remedy="give --catalog the catalog.json of a static catalog, or the root of a STAC API",
+    )
 
 
 class _StacIO(DefaultStacIO):
@@ -90,20 +113,28 @@ class _StacIO(DefaultStacIO):
         return remote.read_text(str(source))
 
 
+class _ApiIO(StacApiIO):
+    """Asks a STAC API, wherever its own links and redirects lead, only at allowed addresses."""
+
+    def request(self, href: str, *args: Any, **kwargs: Any) -> str:
+        remote.check(href, local_allowed=False, where="catalog")
+        self.session.hooks["response"] = [_check_redirect]
+        return super().request(href, *args, **kwargs)
+
+
+def _check_redirect(answer: Any, *_args: Any, **_kwargs: Any) -> None:
+    if answer.is_redirect:
+        target = urljoin(answer.url, answer.headers["location"])
+        remote.check(target, local_allowed=False, where="catalog")
+
+
 def _offers(catalog: str, wanted: Search, outline: BaseGeometry) -> Iterable[pystac.Item]:
-    try:
-        root = json.loads(remote.read_text(catalog))
-        if not isinstance(root, dict) or "stac_version" not in root:
-            raise ValueError("it has no stac_version")
-        if "conformsTo" in root:
-            return list(_api_items(catalog, wanted, outline))
-        return list(_static_items(catalog, wanted))
-    except (ValueError, KeyError, pystac.STACError, APIError) as error:
-        raise CatalogError(
-            f"is not a usable STAC catalog ({error})",
-            where=catalog,
-            remedy="give --catalog the catalog.json of a static catalog, or the root of a STAC API",
-        ) from error
+    root = json.loads(remote.read_text(catalog))
+    if not isinstance(root, dict) or "stac_version" not in root:
+        raise ValueError("it has no stac_version")
+    if "conformsTo" in root:
+        return list(_api_items(catalog, wanted, outline))
+    return list(_static_items(catalog, wanted))
 
 
 def _static_items(catalog: str, wanted: Search) -> Iterator[pystac.Item]:
@@ -119,7 +150,7 @@ def _static_items(catalog: str, wanted: Search) -> Iterator[pystac.Item]:
 def _api_items(catalog: str, wanted: Search, outline: BaseGeometry) -> Iterator[pystac.Item]:
     with catch_warnings():
         simplefilter("ignore")  # servers that advertise less than they do
-        client = pystac_client.Client.open(catalog, timeout=remote.TIMEOUT)
+        client = pystac_client.Client.open(catalog, stac_io=_ApiIO(timeout=remote.TIMEOUT))
         found = client.search(
             collections=list(wanted.collections) or None,
             datetime=wanted.datetime,
@@ -129,8 +160,8 @@ def _api_items(catalog: str, wanted: Search, outline: BaseGeometry) -> Iterator[
         yield from found.items()
 
 
-def _order(item: pystac.Item) -> tuple[str, str]:
-    return _instant(item).isoformat(), item.id
+def _order(item: pystac.Item) -> tuple[datetime, str, str]:
+    return _instant(item), item.id, item.collection_id or ""
 
 
 def _instant(item: pystac.Item) -> datetime:
@@ -138,7 +169,7 @@ def _instant(item: pystac.Item) -> datetime:
     instant = item.datetime or item.common_metadata.start_datetime
     if instant is None:
         raise ValueError(f"item {item.id} has no time")
-    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+    return instant.astimezone(UTC) if instant.tzinfo else instant.replace(tzinfo=UTC)
 
 
 def _reason_to_drop(item: pystac.Item, wanted: Search, outline: BaseGeometry) -> str | None:

@@ -83,13 +83,15 @@ def write_folder(path: Path, writer: Callable[[Path], None]) -> None:
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.parent / f".{secrets.token_hex(4)}{_PART}{path.name}"
+        old = path.parent / f".{secrets.token_hex(4)}{_PART}{path.name}"
         try:
             part.mkdir()
             writer(part)
             if path.exists():
-                shutil.rmtree(path)
+                path.replace(old)  # a folder half removed must never stand under the final name
             part.replace(path)
             _fsync(path.parent)
+            shutil.rmtree(old, ignore_errors=True)
         finally:
             shutil.rmtree(part, ignore_errors=True)
 

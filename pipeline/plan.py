@@ -8,6 +8,7 @@ one new file. Nothing here reads imagery.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -30,7 +31,7 @@ Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 
 
 class _Plan(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Band(_Plan):
@@ -190,6 +191,15 @@ class Search(_Plan):
     release: Level = "operator"
     originators: tuple[str, ...] = ()
 
+    @model_validator(mode="after")
+    def _a_span_of_time(self) -> "Search":
+        for moment in (self.datetime or "../..").split("/", 1):
+            if moment not in ("", ".."):
+                datetime.fromisoformat(moment)  # its ValueError says what is wrong
+        if "/" not in (self.datetime or "/"):
+            raise ValueError("search.datetime is start/end, such as 2024-05-01/2024-09-30")
+        return self
+
 
 class Validation(_Plan):
     """How the model is tried: blocks in space, many layouts, and what it has to beat."""
@@ -322,7 +332,7 @@ def _read(path: Path, model: type[AnyPlan]) -> AnyPlan:
             where=str(path),
             remedy="check the path",
         ) from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that no calendar has
         mark = getattr(error, "problem_mark", None)
         line = f" at line {mark.line + 1}" if mark else ""
         raise PlanError(
@@ -334,13 +344,20 @@ def _read(path: Path, model: type[AnyPlan]) -> AnyPlan:
         )
     try:
         # YAML has lists where the models have tuples: JSON mode reads one as the other, strictly.
-        return model.model_validate_json(_as_json(content), strict=True)
+        return model.model_validate_json(_as_json(content, path), strict=True)
     except ValidationError as error:
         raise _plan_error(path, model, error.errors()[0]) from error
 
 
-def _as_json(content: dict[Any, Any]) -> str:
-    return json.dumps(content, default=str)
+def _as_json(content: dict[Any, Any], path: Path) -> str:
+    try:
+        return json.dumps(content, default=str)
+    except (TypeError, ValueError) as error:  # a key that is a date, an alias that holds itself
+        raise PlanError(
+            "holds more than plain keys and values",
+            where=str(path),
+            remedy="write keys as words, and no aliases that hold themselves",
+        ) from error
 
 
 def _plan_error(path: Path, model: type[_Plan], detail: ErrorDetails) -> PlanError:

@@ -4,10 +4,12 @@ What a catalog says is not trusted. An href may be a path only where the catalog
 file, and an address only over https (plain http is for a server on this machine).
 """
 
+from http.client import HTTPException
 from pathlib import Path
-from urllib.error import HTTPError, URLError
+from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import rasterio
 from rasterio.errors import RasterioError
@@ -38,7 +40,7 @@ def is_address(href: str) -> bool:
     >>> is_address("https://example.org/a.tif"), is_address("/data/a.tif")
     (True, False)
     """
-    return urlsplit(href).scheme in ("http", "https")
+    return href.lower().startswith(("http:", "https:"))
 
 
 def check(href: str, *, local_allowed: bool, where: str) -> str:
@@ -54,12 +56,10 @@ def check(href: str, *, local_allowed: bool, where: str) -> str:
     ReadError : for a GDAL virtual path, another scheme, plain http to a foreign host, a user name
         in the address, or a local path that a remote catalog names.
     """
-    parts = urlsplit(href)
-    if is_address(href):
-        safe = parts.scheme == "https" or parts.hostname in _LOOPBACK
-        allowed = safe and parts.username is None
-    else:
-        allowed = local_allowed and not parts.scheme and not href.startswith("/vsi")
+    try:
+        allowed = _allowed(href, local_allowed)
+    except ValueError:  # brackets or a port that no address has
+        allowed = False
     if not allowed:
         raise ReadError(
             f"the address '{_shown(href)}' is refused",
@@ -79,12 +79,13 @@ def read_text(href: str) -> str:
     try:
         if is_address(href):
             check(href, local_allowed=False, where="catalog")
-            with urlopen(Request(href), timeout=TIMEOUT) as answer:  # noqa: S310 (scheme checked)
+            opener = build_opener(_CheckedRedirects)
+            with opener.open(Request(href), timeout=TIMEOUT) as answer:  # noqa: S310 (checked)
                 content: bytes = answer.read()
         else:
             content = Path(href).read_bytes()
         return content.decode()
-    except (HTTPError, URLError, OSError, UnicodeDecodeError) as error:
+    except (OSError, HTTPException, UnicodeDecodeError) as error:
         raise ReadError(
             f"cannot be read ({_reason(error)})", where=_shown(href), remedy="check the path"
         ) from error
@@ -111,9 +112,29 @@ def open_raster(href: str) -> DatasetReader:
         ) from error
 
 
+class _CheckedRedirects(HTTPRedirectHandler):
+    """Follows a redirect only to where a catalog could have sent us itself."""
+
+    def redirect_request(
+        self, req: Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> Request | None:
+        check(newurl, local_allowed=False, where=_shown(req.full_url))
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _allowed(href: str, local_allowed: bool) -> bool:
+    parts = urlsplit(href)
+    if is_address(href):
+        safe = parts.scheme == "https" or parts.hostname in _LOOPBACK
+        return safe and bool(parts.hostname) and parts.username is None
+    return local_allowed and not parts.scheme and not href.startswith("/vsi")
+
+
 def _shown(href: str) -> str:
-    """Return an href without its query, which may carry a token."""
-    return href.split("?", 1)[0]
+    """Return an href without what may be secret: its query and its user name and password."""
+    scheme, slashes, rest = href.split("?", 1)[0].partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{slashes}{host.rpartition('@')[2]}{slash}{path}"
 
 
 def _reason(error: Exception) -> str:

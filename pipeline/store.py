@@ -33,7 +33,7 @@ def create(path: Path, key: str, shape: tuple[int, int], block: int, maps: Fill)
     block : side of a block, pixels.
     """
     stamp = path / "key.json"
-    if stamp.is_file() and json.loads(stamp.read_text()) == key:
+    if stamp.is_file() and stamp.read_bytes() == files.to_json(key).encode():
         return
     with files.writing(path):
         shutil.rmtree(path, ignore_errors=True)

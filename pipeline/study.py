@@ -195,7 +195,7 @@ def open_region(
         )
     ground = prepare(study, region, resolve_catalog(study, catalog))
     derive_block = derivation(study, ground)
-    names = _mapped_names(study)
+    names = study.layers.mapped
     stack = _lazy_stack(derive_block, ground.grid, len(study.sensor.bands) + 1 + len(names), names)
     return _as_dataset(stack, study, ground, names)
 
@@ -207,10 +207,6 @@ def layer_stack(derived: tuple[Reflectance, Evidence], names: tuple[str, ...]) -
     parts += [evidence[name].values[None] for name in names]
     stack: NDArray[Any] = np.concatenate([part.astype(np.float32) for part in parts])
     return stack
-
-
-def _mapped_names(study: Study) -> tuple[str, ...]:
-    return study.layers.mapped
 
 
 def _lazy_stack(
@@ -227,7 +223,9 @@ def _lazy_stack(
         tuple(min(BLOCK, rows - y) for y in range(0, rows, BLOCK)),
         tuple(min(BLOCK, columns - x) for x in range(0, columns, BLOCK)),
     )
-    return da.map_blocks(load, chunks=chunks, dtype=np.float32, meta=np.empty((0, 0, 0), "f4"))
+    meta = np.empty((0, 0, 0), np.float32)
+    stack: da.Array = da.map_blocks(load, chunks=chunks, dtype=np.float32, meta=meta)
+    return stack
 
 
 def _as_dataset(
@@ -258,7 +256,7 @@ def _as_dataset(
 
 
 def _outline(region: Region) -> Geometry:
-    plain = box(*region.bbox) if region.bbox else shape(region.geometry)
+    plain = box(*region.bbox) if region.bbox else shape(region.geometry or {})
     if plain.is_empty or not plain.is_valid:
         raise RegionError(
             "the outline is empty or crosses itself",
@@ -269,6 +267,8 @@ def _outline(region: Region) -> Geometry:
 
 
 def _masked(data: xr.Dataset, mask: xr.DataArray) -> xr.Dataset:
+    if bool(mask.all()):
+        return data
     counts = {"clear_count": data["clear_count"]} if "clear_count" in data else {}
-    kept = data.drop_vars(list(counts)).where(mask, keep_attrs=True)
+    kept = data.drop_vars(list(counts)).where(mask)
     return kept.assign({name: count.where(mask, 0) for name, count in counts.items()})

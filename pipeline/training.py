@@ -42,6 +42,10 @@ def read_sites(path: Path, label: str, classes: Sequence[str]) -> gpd.GeoDataFra
             where=str(path),
             remedy="give a GeoPackage, GeoJSON or Shapefile of points",
         ) from error
+    if not isinstance(sites, gpd.GeoDataFrame) or sites.empty:
+        raise TrainingError(
+            "there are no sites in it", where=where, remedy="give one point a site, with its class"
+        )
     if sites.crs is None:
         raise TrainingError(
             "the training sites have no CRS", where=where, remedy="assign one and save them again"
@@ -51,7 +55,7 @@ def read_sites(path: Path, label: str, classes: Sequence[str]) -> gpd.GeoDataFra
         raise TrainingError(
             f"there is no column '{label}'", where=where, remedy=did_you_mean(label, columns)
         )
-    if not (sites.geometry.geom_type == "Point").all():
+    if not ((sites.geometry.geom_type == "Point") & ~sites.geometry.is_empty).all():
         raise TrainingError(
             "the training sites are not all points", where=where, remedy="give one point a site"
         )
@@ -81,9 +85,9 @@ def place_sites(
     """
     placed = sites.to_crs(str(grid.crs)).reset_index(drop=True)
     column, row = ~grid.affine * (placed.geometry.x.to_numpy(), placed.geometry.y.to_numpy())
-    placed["row"], placed["column"] = np.floor(row).astype(int), np.floor(column).astype(int)
     rows, columns = grid.shape
-    on_grid = placed["row"].between(0, rows - 1) & placed["column"].between(0, columns - 1)
+    # A site that the CRS cannot hold (longitude for latitude) is at infinity, not in a pixel.
+    on_grid = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
     outside = ~(on_grid & placed.geometry.intersects(outline))
     if outside.any():
         first = placed.geometry[outside].iloc[0]
@@ -93,6 +97,7 @@ def place_sites(
             where=f"region {region}",
             remedy="remove them, or widen the region",
         )
+    placed["row"], placed["column"] = np.floor(row).astype(int), np.floor(column).astype(int)
     return placed
 
 

@@ -5,7 +5,7 @@ other blocks, over many ways of cutting the ground (layouts), side by side with 
 to beat. A random split is shown beside it, and is named what it is: optimistic.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypedDict
 
@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from sklearn.metrics import average_precision_score, roc_auc_score
+from threadpoolctl import threadpool_limits
 
+from pipeline.blocks import Progress, Workers, run_blocks
 from pipeline.contracts import Samples
 from pipeline.errors import SplitError
 from pipeline.model import fit, probabilities
@@ -28,7 +30,6 @@ CONTROL = "permuted labels (control)"
 
 Metric = Literal["auc", "ap"]
 METRICS: tuple[Metric, ...] = ("auc", "ap")
-Told = Callable[[int, int], None]
 
 
 class Interval(TypedDict):
@@ -85,23 +86,17 @@ def random_splits(train: Samples, test: Samples, folds: int, count: int, seed: i
     return splits
 
 
-def cross_validate(
-    trial: Trial, contender: Contender, splits: Sequence[Split], told: Told | None = None
-) -> NDArray[np.float64]:
-    """Score a contender on every split.
+def cross_validate(trial: Trial, contender: Contender, split: Split) -> NDArray[np.float64]:
+    """Score a contender on every fold of a split.
 
     Returns
     -------
-    (split, class, metric) for the metrics one-vs-rest ROC-AUC and average precision: the mean over
-    the folds in which the class is estimable, NaN where it is in none.
+    (class, metric) for the metrics one-vs-rest ROC-AUC and average precision: the mean over the
+    folds in which the class is estimable, NaN where it is in none.
     """
-    out = np.full((len(splits), len(trial.classes), len(METRICS)), np.nan)
-    for number, split in enumerate(splits):
-        folds = [_score_fold(trial, contender, split, fold) for fold in np.unique(split.test)]
-        out[number] = _mean(np.stack(folds), axis=0)
-        if told:
-            told(number + 1, len(splits))
-    return out
+    threadpool_limits(1)  # a split is one task: its matrix products start no threads
+    folds = [_score_fold(trial, contender, split, fold) for fold in np.unique(split.test)]
+    return _mean(np.stack(folds), axis=0)
 
 
 def macro(scores: NDArray[np.float64]) -> dict[Metric, list[float]]:
@@ -155,7 +150,7 @@ def verdict(name: str, model: dict[Metric, list[float]], paired: dict[str, Inter
             "skill": False,
             "sentence": f"No skill here: {name} is not distinguishable from chance, {text}.",
         }
-    worst = min(paired, key=lambda b: paired[b]["mean"], default=None)
+    worst = min(paired, key=lambda b: paired[b]["low"], default=None)
     if worst is not None and paired[worst]["low"] <= 0.0:
         return {
             "skill": False,
@@ -170,7 +165,7 @@ def validate(
     trial: Trial,
     contenders: Sequence[Contender],
     layouts: Sequence[Layout],
-    told: Told | None = None,
+    told: Progress | None = None,
 ) -> dict[str, Any]:
     """Try a model against its baselines, in space and (for comparison only) at random.
 
@@ -192,24 +187,16 @@ def validate(
     model, *baselines = contenders
     splits = spatial_splits(layouts, trial.train, trial.test)
     at_random = random_splits(trial.train, trial.test, layouts[0].folds, len(layouts), trial.seed)
-    control = replace(trial, train=permuted(trial.train, trial.seed))
-    if trial.test is trial.train:
-        control = replace(control, test=control.train)
-    total, done = (len(contenders) + 2) * len(layouts), 0
-
-    def score(tried: Trial, contender: Contender, cuts: list[Split]) -> NDArray[np.float64]:
-        nonlocal done
-        before = done
-        hear = (lambda k, _: told(before + k, total)) if told else None
-        scores = cross_validate(tried, contender, cuts, hear)
-        done += len(cuts)
-        return scores
-
-    own = score(trial, model, splits)
+    control = _control(trial)
+    pieces = [(trial, contender, split) for contender in contenders for split in splits]
+    pieces += [(control, model, split) for split in splits]
+    pieces += [(replace(trial, buffer=0.0), model, split) for split in at_random]
+    found = run_blocks(lambda piece: cross_validate(*piece), pieces, Workers(), told)
+    own, *others, permuted_, random_ = np.stack(found).reshape(-1, len(splits), *found[0].shape)
     models = {model.name: macro(own)}
-    models |= {c.name: macro(score(trial, c, splits)) for c in baselines}
-    models[CONTROL] = macro(score(control, model, splits))
-    random = macro(score(replace(trial, buffer=0.0), model, at_random))
+    models |= {c.name: macro(scores) for c, scores in zip(baselines, others, strict=True)}
+    models[CONTROL] = macro(permuted_)
+    random = macro(random_)
     paired = {c.name: _paired(models[model.name], models[c.name]) for c in baselines}
     return {
         "block_m": layouts[0].side,
@@ -224,6 +211,12 @@ def validate(
         "per_class": _per_class(own, trial),
         "verdict": verdict(model.name, models[model.name], {b: paired[b]["auc"] for b in paired}),
     }
+
+
+def _control(trial: Trial) -> Trial:
+    """Return the trial with its labels dealt out at random, the ones to be scored on too."""
+    train = permuted(trial.train, trial.seed)
+    return replace(trial, train=train, test=train if trial.test is trial.train else trial.test)
 
 
 def _paired(

@@ -94,10 +94,10 @@ def with_evidence(
         width = 1.4826 * float(np.median(np.abs(values[known] - centre))) if known.any() else 0.0
         if width == 0.0:
             continue
-        medians = ndimage.median(values, np.where(known, numbered, 0), index)
-        for card, median in zip(cards, medians, strict=True):
-            if np.isfinite(median):
-                card.append(((float(median) - centre) / width, name))
+        shown = np.where(known, numbered, 0)
+        there = index[np.isin(index, shown)]  # elsewhere the layer is missing all over the zone
+        for zone, median in zip(there, ndimage.median(values, shown, there), strict=True):
+            cards[zone - 1].append(((float(median) - centre) / width, name))
     return ProspectiveZones(zones.assign(evidence=[_card(card) for card in cards]))
 
 

@@ -5,6 +5,7 @@ layers, `log_shape@60` the mean of that family within 60 m, `evidence` every ind
 workflow maps.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +22,7 @@ from pipeline.evidence.spectroscopy import FAMILIES, layer_names
 from pipeline.grid import halo_pixels
 from pipeline.plan import Configs, Index, Sensor
 
+_METRES = re.compile(r"\d{1,5}(\.\d{1,3})?")
 _SHAPE = "Aitchison 1986, centred log-ratio"
 
 
@@ -81,12 +83,20 @@ def plan_layers(
                 where=f"sensor '{sensor.title}'",
                 remedy="leave it out, or use a sensor that resolves its wavelengths",
             )
-        if name not in {*fed, *FAMILIES, "evidence"}:
+        if name not in fed and (name in names or name not in {*FAMILIES, "evidence"}):
             raise PlanError(
-                f"the index or family '{name}' is not known",
+                f"the index or family '{name}' is not known"
+                if name not in FAMILIES
+                else f"'{name}' is a family for models, not an index that can be mapped",
                 where="configs/indices",
-                remedy=did_you_mean(name, [*known, *FAMILIES, "evidence"]),
+                remedy=did_you_mean(name, known if name in names else [*known, *FAMILIES]),
             )
+    if "evidence" in needed and not names:
+        raise PlanError(
+            "a model looks at the feature 'evidence', but the workflow maps no index",
+            where="workflow",
+            remedy="set evidence to 'all' or to a list of indices",
+        )
     used = tuple((name, fed[name]) for name in needed if name in fed)
     return LayerPlan(sensor, used, names, wanted)
 
@@ -140,17 +150,16 @@ def derive_arrays(
 
 def _split(feature: str) -> tuple[str, float]:
     """Return a feature's name and its distance in metres (0 for the pixel itself)."""
-    name, _, metres = feature.partition("@")
-    if not metres:
+    name, at, metres = feature.partition("@")
+    if not at:
         return name, 0.0
-    try:
-        return name, float(metres)
-    except ValueError:
+    if not _METRES.fullmatch(metres) or float(metres) == 0.0:
         raise PlanError(
             f"the feature '{feature}' has no distance in metres after '@'",
             where="model recipe",
             remedy="write for example 'log_shape@60'",
-        ) from None
+        )
+    return name, float(metres)
 
 
 def _resolution(reflectance: Reflectance) -> float:

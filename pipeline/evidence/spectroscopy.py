@@ -32,14 +32,13 @@ def log_bands(reflectance: Array) -> Array:
 def log_shape(reflectance: Array) -> Array:
     """Return the centred log-ratio, one layer a band: log reflectance less its mean over bands."""
     logs = log_bands(reflectance)
-    shape: Array = logs - logs.mean(axis=0, dtype=np.float32)
+    shape: Array = logs - _mean_over_bands(logs)
     return shape
 
 
 def log_brightness(reflectance: Array) -> Array:
     """Return the mean over bands of log reflectance, one layer in all."""
-    mean: Array = log_bands(reflectance).mean(axis=0, dtype=np.float32, keepdims=True)
-    return mean
+    return _mean_over_bands(log_bands(reflectance))[None]
 
 
 def log_ratios(reflectance: Array) -> Array:
@@ -69,3 +68,15 @@ def layer_names(family: str, band_names: tuple[str, ...]) -> tuple[str, ...]:
         pairs = zip(first, second, strict=True)
         return tuple(f"{family}.{band_names[a]}.{band_names[b]}" for a, b in pairs)
     return tuple(f"{family}.{name}" for name in band_names)
+
+
+def _mean_over_bands(layers: Array) -> Array:
+    """Return the mean over bands, added up in their order.
+
+    (NumPy's own mean adds in an order that depends on the block's shape, and so on its cut.)
+    """
+    total = layers[0].copy()
+    for layer in layers[1:]:
+        total += layer
+    mean: Array = total / np.float32(len(layers))
+    return mean

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+import geopandas as gpd
+
 from pipeline.publish.gis import write_raster_style, zone_style
 from pipeline.publish.legend import class_colours, legend_of
 from pipeline.publish.product import Finished, Product, title_of
@@ -48,7 +50,7 @@ def _quicklooks(finished: Finished) -> list[Path]:
     return [product.quicklook for product in finished.products]
 
 
-def _zones_on(product: Product, finished: Finished):  # type: ignore[no-untyped-def]
+def _zones_on(product: Product, finished: Finished) -> gpd.GeoDataFrame | None:
     """Return the zones drawn on a map: all on the class map, its own on a score, else none."""
     if product.kind == "class":
         return finished.zones

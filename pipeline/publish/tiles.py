@@ -15,12 +15,12 @@ from pathlib import Path
 import morecantile
 import numpy as np
 import rasterio
+from affine import Affine
 from morecantile import Tile, TileMatrixSet
 from numpy.typing import NDArray
 from PIL import Image
 from rasterio.enums import Resampling
 from rasterio.io import DatasetReader
-from rasterio.transform import from_bounds
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform_bounds
 from rasterio.windows import Window
@@ -105,14 +105,13 @@ def _tiles(
 ) -> Iterator[tuple[int, int, bytes]]:
     """Yield x, y and PNG of every tile of a zoom that has anything in it, row by row."""
     x0, x1, y0, y1 = _range(tms, bounds, zoom)
-    upper, lower = tms.xy_bounds(Tile(x0, y0, zoom)), tms.xy_bounds(Tile(x1, y1, zoom))
+    corner, cell = tms.xy_bounds(Tile(x0, y0, zoom)), tms.matrix(zoom).cellSize
     width, height = (x1 - x0 + 1) * SIZE, (y1 - y0 + 1) * SIZE
-    place = from_bounds(upper.left, lower.bottom, lower.right, upper.top, width, height)
     palette = _palette(legend)
     with WarpedVRT(
         source,
         crs="EPSG:3857",
-        transform=place,
+        transform=Affine(cell, 0.0, corner.left, 0.0, -cell, corner.top),
         width=width,
         height=height,
         resampling=_resampling(source, legend, tms, zoom, bounds),

@@ -6,8 +6,10 @@ through argillic and phyllic to propylitic (Meyer & Hemley 1967; Sillitoe 2010, 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
 from pipeline.world.fields import Field, draws, field, ramp
@@ -19,8 +21,10 @@ ZONES = ("advanced_argillic", "argillic", "phyllic", "propylitic")
 Shift = tuple[float, float]
 """Metres east and metres north."""
 
-_MARGIN = 75  # pixels kept between a planted centre and the edge
-_APART = 85  # pixels between two centres, where there is room
+Offset = NDArray[np.float64]
+
+_MARGIN = 0.125  # of the region's side, kept between a deposit and the edge
+_APART = 0.14  # of the region's side, kept between two deposits where there is room
 _TEMPLATE = (256, 256)  # pixels: the noise that goes with a centre and moves with it
 _BLUR = 0.05  # half width of the passage from one zone to the next, in system radii
 
@@ -84,7 +88,7 @@ def plant_deposits(
         rng = draws(seed, place.name, "deposit", number)
         fault = faults[number % len(faults)]
         tries = [_beside(fault, rng, shape) for _ in range(60)]
-        row, column = max(tries, key=lambda spot: min(_room(spot, planted), _APART))
+        row, column = max(tries, key=lambda spot: _room(spot, planted, _APART * shape[0]))
         core = rng.uniform(0.20, 0.34)
         argillic = core + rng.uniform(0.12, 0.20)
         planted.append(
@@ -143,13 +147,17 @@ def zones(centre: Centre, noise: tuple[Field, Field], shape: tuple[int, int]) ->
     noise : two templates that travel with it: of its outline, and of how strongly it altered.
     shape : rows and columns.
     """
-    outline, strength = noise
-    distance = _distance(centre, shape) * np.exp(0.30 * _at(outline, centre, shape))
+    found = np.zeros((len(centre.edges), *shape), np.float32)
+    within = _window(centre, shape)
+    rows, columns = np.meshgrid(*(np.arange(s.start, s.stop) for s in within), indexing="ij")
+    north, east = centre.row - rows, columns - centre.column
+    distance = _distance(centre, north, east) * np.exp(0.30 * _at(noise[0], north, east))
     reached = [1 - ramp(distance, edge - _BLUR, edge + _BLUR) for edge in centre.edges]
     fade = 1 - 0.35 * ramp(distance, 0.2, 1.1)
-    how_much = fade / (1 + np.exp(-1.7 - 1.2 * _at(strength, centre, shape)))
-    shells = [reached[0], *(b - a for a, b in zip(reached, reached[1:], strict=False))]
-    return np.stack([np.clip(shell, 0, 1) * how_much for shell in shells]).astype(np.float32)
+    strength = fade / (1 + np.exp(-1.7 - 1.2 * _at(noise[1], north, east)))
+    shells = [reached[0], *(outer - inner for inner, outer in pairwise(reached))]
+    found[:, *within] = np.clip(shells, 0, 1) * strength
+    return found
 
 
 def templates(seed: int, *names: str | int) -> tuple[Field, Field]:
@@ -166,26 +174,36 @@ def _beside(fault: Fault, rng: np.random.Generator, shape: tuple[int, int]) -> t
     row = fault.row - along * np.cos(fault.strike) + off * np.sin(fault.strike)
     column = fault.column + along * np.sin(fault.strike) + off * np.cos(fault.strike)
     return (
-        float(np.clip(row, _MARGIN, shape[0] - _MARGIN)),
-        float(np.clip(column, _MARGIN, shape[1] - _MARGIN)),
+        float(np.clip(row, _MARGIN * shape[0], (1 - _MARGIN) * shape[0])),
+        float(np.clip(column, _MARGIN * shape[1], (1 - _MARGIN) * shape[1])),
     )
 
 
-def _room(spot: tuple[float, float], planted: list[Centre]) -> float:
-    return min((np.hypot(spot[0] - p.row, spot[1] - p.column) for p in planted), default=np.inf)
+def _room(spot: tuple[float, float], planted: list[Centre], enough: float) -> float:
+    """Return the distance to the nearest deposit, pixels, at most `enough`."""
+    away = (float(np.hypot(spot[0] - p.row, spot[1] - p.column)) for p in planted)
+    return min((*away, enough))
 
 
-def _distance(centre: Centre, shape: tuple[int, int]) -> Field:
-    rows, columns = np.indices(shape, dtype=np.float32)
-    north, east = centre.row - rows, columns - centre.column
+def _window(centre: Centre, shape: tuple[int, int]) -> tuple[slice, slice]:
+    """Return the rows and columns that a centre can alter, whatever its outline."""
+    reach = 3 * centre.radius * centre.stretch
+    return (
+        slice(max(int(centre.row - reach), 0), max(min(int(centre.row + reach), shape[0]), 0)),
+        slice(
+            max(int(centre.column - reach), 0), max(min(int(centre.column + reach), shape[1]), 0)
+        ),
+    )
+
+
+def _distance(centre: Centre, north: Offset, east: Offset) -> Field:
+    """Return the distance from a centre, in radii, for offsets from it in pixels."""
     along = north * np.cos(centre.strike) + east * np.sin(centre.strike)
     across = east * np.cos(centre.strike) - north * np.sin(centre.strike)
     return np.asarray(np.hypot(along / centre.stretch, across) / centre.radius, dtype=np.float32)
 
 
-def _at(template: Field, centre: Centre, shape: tuple[int, int]) -> Field:
-    """Return a template laid over the region with its middle on the centre."""
-    rows, columns = np.indices(shape, dtype=np.float32)
-    middle = _TEMPLATE[0] / 2
-    where = np.stack([rows - centre.row + middle, columns - centre.column + middle])
+def _at(template: Field, north: Offset, east: Offset) -> Field:
+    """Return a template laid out with its middle on a centre, at offsets from it in pixels."""
+    where = np.stack([_TEMPLATE[0] / 2 - north, _TEMPLATE[1] / 2 + east])
     return np.asarray(map_coordinates(template, where, order=1, mode="grid-wrap"), dtype=np.float32)

@@ -37,7 +37,7 @@ _MADE_OF: Mapping[str, Mapping[str, float]] = {
 _PATCH: Mapping[str, float] = {"kaolinite": 0.30, "montmorillonite": 0.16}
 """The same for a patch of weathered clay."""
 
-_IRON_BY_ZONE = np.float32([1.0, 0.8, 0.45, 0.0])
+_IRON_BY_ZONE = np.array([1.0, 0.8, 0.45, 0.0], dtype=np.float32)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,7 @@ _GAIN, _BIAS = 0.018, 0.004  # what atmospheric correction gets wrong, per date 
 _CLOUD_SHIFT = 26.0  # pixels between a cloud and its shadow for a sun at 45 degrees
 _DIFFUSE_BLUE = 0.30  # share of skylight in the blue; it falls with the fourth power from there
 _BLUE = 490.0  # nm
+_LEAN = 0.21  # columns a row: the swath edge
 
 Counts = NDArray[np.uint16]
 
@@ -53,9 +55,17 @@ class Surface:
     """(band,)"""
 
 
-def make_surface(
-    place: Place, seed: int, ground: Ground, bands: Mapping[str, Band]
-) -> Surface:
+@dataclass(frozen=True)
+class Scenery:
+    """A region as it stands before a satellite comes by."""
+
+    place: Place
+    seed: int
+    ground: Ground
+    surface: Surface
+
+
+def make_surface(place: Place, seed: int, ground: Ground, bands: Mapping[str, Band]) -> Surface:
     """Return the reflectance of a region's ground in each band (band, y, x), 0..1.
 
     Part of the mixing is by area (linear), part is intimate (geometric mean), as in soils and
@@ -72,35 +82,52 @@ def make_surface(
     return Surface(blurred.astype(np.float32), own[-2], own[-1])
 
 
-def make_scene(
-    place: Place, seed: int, ground: Ground, surface: Surface, look: Pass, bands: Mapping[str, Band]
-) -> Scene:
+def make_scene(scenery: Scenery, look: Pass, bands: Mapping[str, Band]) -> Scene:
     """Return one acquisition of a region.
 
     Parameters
     ----------
-    place, seed, ground, surface : the region.
+    scenery : the region.
     look : when, and under which sun and sky.
     bands : of the sensor; order and centres are used.
     """
-    nm = np.float32([band.wavelength for band in bands.values()])[:, None, None]
-    name = look.when.date().isoformat()
-    plants = look.green * surface.green + (1 - look.green) * surface.dry
-    seen = surface.bare + ground.plants * (plants[:, None, None] - surface.bare)
-    cloud = _cloud(place, seed, look, ground.plants.shape)
+    plants = scenery.ground.plants
+    shape = (plants.shape[0], plants.shape[1])
+    key = (scenery.place.name, look.when.date().isoformat())
+    nm = _centres(bands)
+    cloud = _cloud(draws(scenery.seed, *key, "cloud"), look, shape)
     shadow = _cast(cloud, look)
-    sun = _sunlight(ground.height, look) * (1 - 0.8 * shadow)
+    sun = _sunlight(scenery.ground.height, look) * (1 - 0.8 * shadow)
     diffuse = np.float32(_DIFFUSE_BLUE) * (_BLUE / nm) ** 4
-    seen = seen * (diffuse + (1 - diffuse) * sun)
+    lit = _with_plants(scenery.surface, plants, look.green) * (diffuse + (1 - diffuse) * sun)
     white = np.float32(0.78) - np.float32(0.10) * ramp(nm, 1300, 2300)
-    seen = seen * (1 - cloud) + white * cloud
-    rng = draws(seed, place.name, name, "air and sensor")
-    seen = _through_air(seen, look, nm, rng)
-    classes = _scene_classes(seen, cloud, shadow, sun, list(bands), rng)
-    missing = _outside_swath(look, ground.plants.shape)
+    rng = draws(scenery.seed, *key, "air and sensor")
+    seen = _through_air(lit * (1 - cloud) + white * cloud, look, nm, rng)
+    classes = _scene_classes(dict(zip(bands, seen, strict=True)), cloud, shadow, sun, rng)
     counts = np.rint((seen - OFFSET) / SCALE).clip(1, 65535).astype(np.uint16)
+    missing = _outside_swath(look, shape)
     counts[:, missing], classes[missing] = NODATA, 0
     return Scene(counts, classes)
+
+
+def edge_column(swath: float, shape: tuple[int, ...], row: Any) -> Any:
+    """Return the column, pixels, at which a swath ends in a row (or in an array of rows).
+
+    The ground track of a polar orbit leans some 12 degrees from north at these latitudes.
+    """
+    return swath * shape[1] - _LEAN * (row - shape[0] / 2)
+
+
+def _centres(bands: Mapping[str, Band]) -> Field:
+    """Return the centre of each band, nm, as (band, 1, 1)."""
+    centres = np.array([band.wavelength for band in bands.values()], dtype=np.float32)
+    return centres[:, None, None]
+
+
+def _with_plants(surface: Surface, cover: Field, green: float) -> Field:
+    """Return the ground (band, y, x) under a cover of plants, part of them green."""
+    plants = green * surface.green + (1 - green) * surface.dry
+    return np.asarray(surface.bare + cover * (plants[:, None, None] - surface.bare))
 
 
 def _own(place: Place, seed: int, name: str, bands: Mapping[str, Band]) -> Field:
@@ -114,8 +141,8 @@ def _own(place: Place, seed: int, name: str, bands: Mapping[str, Band]) -> Field
 
 def _texture(place: Place, seed: int, ground: Ground, bands: Mapping[str, Band]) -> Field:
     """Return a factor (band, y, x): grain, varnish and moisture that no material explains."""
-    shape = ground.plants.shape
-    nm = np.float32([band.wavelength for band in bands.values()])[:, None, None]
+    shape = (ground.plants.shape[0], ground.plants.shape[1])
+    nm = _centres(bands)
     grain = field(draws(seed, place.name, "grain"), shape, 3, 1.2)
     varnish = field(draws(seed, place.name, "varnish"), shape, 18, 1.8)
     moisture = field(draws(seed, place.name, "moisture"), shape, 12, 1.6)
@@ -133,11 +160,10 @@ def _sunlight(height: Field, look: Pass) -> Field:
     return np.asarray(np.clip(cosine / np.sin(elevation), 0.05, 1.6), dtype=np.float32)
 
 
-def _cloud(place: Place, seed: int, look: Pass, shape: tuple[int, ...]) -> Field:
+def _cloud(rng: np.random.Generator, look: Pass, shape: tuple[int, int]) -> Field:
     """Return the opacity of clouds (y, x), 0..1, thin at the edges."""
-    rng = draws(seed, place.name, look.when.date().isoformat(), "cloud")
-    puffs = field(rng, (shape[0], shape[1]), 22, 1.9)
-    level = np.quantile(puffs, 1 - look.cloud)
+    puffs = field(rng, shape, 22, 1.9)
+    level = float(np.quantile(puffs, 1 - look.cloud))
     return 0.96 * ramp(puffs, level - 0.12, level + 0.75)
 
 
@@ -152,7 +178,7 @@ def _cast(cloud: Field, look: Pass) -> Field:
 def _through_air(seen: Field, look: Pass, nm: Field, rng: np.random.Generator) -> Field:
     """Return reflectance with haze, errors of atmospheric correction, and sensor noise."""
     bands = (len(seen), 1, 1)
-    thick = 1 + 0.35 * field(rng, seen.shape[1:], 90)
+    thick = 1 + 0.35 * field(rng, (seen.shape[1], seen.shape[2]), 90)
     haze = np.float32(look.haze - 0.008) * (_BLUE / nm) ** 2 * thick
     gain = rng.normal(1, _GAIN, bands).astype(np.float32)
     bias = rng.normal(0, _BIAS, bands).astype(np.float32) * (_BLUE / nm)
@@ -162,11 +188,11 @@ def _through_air(seen: Field, look: Pass, nm: Field, rng: np.random.Generator) -
 
 
 def _scene_classes(
-    seen: Field, cloud: Field, shadow: Field, sun: Field, names: list[str], rng: np.random.Generator
+    seen: Mapping[str, Field], cloud: Field, shadow: Field, sun: Field, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Return a quality mask as good as real ones: thin cloud slips through, bright ground is hit."""
-    red, nir, blue = (seen[names.index(name)] for name in ("red", "nir08", "blue"))
-    doubt = field(rng, seen.shape[1:], 7, 1.8)
+    """Return a mask as good as real ones: thin cloud slips through, bright ground is hit."""
+    red, nir, blue = seen["red"], seen["nir08"], seen["blue"]
+    doubt = field(rng, (cloud.shape[0], cloud.shape[1]), 7, 1.8)
     found = np.where((nir - red) > 0.35 * (nir + red), 4, 5).astype(np.uint8)
     found[doubt > 2.7] = 7
     found[sun < 0.35] = 2
@@ -179,8 +205,7 @@ def _scene_classes(
 
 
 def _outside_swath(look: Pass, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    if look.swath is None:
-        return np.zeros((shape[0], shape[1]), dtype=np.bool_)
     rows, columns = np.indices((shape[0], shape[1]))
-    # The ground track of a polar orbit leans about 12 degrees from north at these latitudes.
-    return np.asarray(columns > look.swath * shape[1] - 0.21 * rows + 0.1 * shape[0])
+    if look.swath is None:
+        return np.zeros(rows.shape, dtype=np.bool_)
+    return np.asarray(columns >= edge_column(look.swath, shape, rows))

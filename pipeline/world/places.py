@@ -26,7 +26,7 @@ class Pass:
     columns: tuple[float, float] = (0.0, 1.0)
     """West and east end of the file, as a share of the full width."""
     swath: float | None = None
-    """Share of the width, along the top row, at which an oblique swath edge cuts the data off."""
+    """Share of the width, in the middle row, at which an oblique swath edge cuts the data off."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ NEVADA = Place(
     deposits=8,
     passes=(
         Pass(_day("2025-04-12", 18), 148.0, 58.0, 0.08, 0.010, 0.55),
-        Pass(_day("2025-05-27", 18), 136.0, 69.0, 0.02, 0.006, 0.45, swath=0.72),
+        Pass(_day("2025-05-27", 18), 136.0, 69.0, 0.02, 0.006, 0.45, swath=0.66),
         Pass(_day("2025-07-16", 18), 130.0, 67.0, 0.15, 0.014, 0.25),
         Pass(_day("2025-09-04", 18), 148.0, 56.0, 0.05, 0.008, 0.20, columns=(0.0, 0.62)),
         Pass(_day("2025-10-19", 18), 162.0, 41.0, 0.11, 0.009, 0.25),
@@ -111,3 +111,5 @@ ALMERIA = Place(
         Pass(_day("2025-10-04", 11), 158.0, 46.0, 0.12, 0.010, 0.30),
     ),
 )
+
+PLACES = (NEVADA, ALMERIA)

@@ -10,9 +10,9 @@ from pipeline.world.fields import draws
 from pipeline.world.ground import CLASSES, Ground
 from pipeline.world.places import Place
 
-_PER_ZONE = 9  # sites in each zone of a system
-_AROUND = 10  # sites on the ground around a system
-_ROADS, _PER_ROAD = 3, 45
+_PER_ZONE = 12  # sites in each zone of a system
+_AROUND = 12  # sites on the ground around a system
+_ROADS, _PER_ROAD = 4, 45
 _CLUMPS, _PER_CLUMP = 9, 12
 _MISPLACED = 0.7  # pixels, standard deviation north and east
 _WRONG = 0.05  # share of sites with another class's label
@@ -62,7 +62,7 @@ def _campaign(deposit: Centre, ground: Ground, rng: np.random.Generator) -> Spot
         where = np.argwhere(near & (ground.classes == value) & (ground.plants < 0.35))
         wanted = _PER_ZONE if value <= len(ZONES) else _AROUND
         chosen.append(where[rng.permutation(len(where))[:wanted]])
-    return np.concatenate(chosen) + 0.5
+    return np.asarray(np.concatenate(chosen) + 0.5, dtype=np.float64)
 
 
 def _road(shape: tuple[int, ...], rng: np.random.Generator) -> Spots:

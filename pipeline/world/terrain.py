@@ -44,7 +44,9 @@ def soils(place: Place, seed: int, height: Field) -> Shares:
     width = 0.22 * place.relief
     fill = 0.94 * (1 - ramp(low, level - width, level + width))
     # Thin soil lies on every slope, in patches, and hides part of the rock.
-    thin = 0.06 + 0.20 * ramp(field(draws(seed, place.name, "thin soil"), shape, 14, 1.6), -0.8, 1.6)
+    thin = 0.06 + 0.20 * ramp(
+        field(draws(seed, place.name, "thin soil"), shape, 14, 1.6), -0.8, 1.6
+    )
     red = field(draws(seed, place.name, "red soil"), shape, 30, 2.2)
     red_share = 0.85 * ramp(red, *np.quantile(red, [1 - place.red_soil, 1 - place.red_soil / 3]))
     lake = 0.92 * (1 - ramp(low, *np.quantile(low, [place.playa * 0.6, place.playa * 1.4])))

@@ -1,0 +1,111 @@
+"""What an item offers, as a sensor sees it: which asset is which band, and what its counts mean."""
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pystac
+import rasterio
+from odc.geo.crs import CRS
+
+from pipeline.cube.source import Source, opened
+from pipeline.errors import CatalogError, RegionError
+from pipeline.plan import Sensor
+from pipeline.remote import GDAL_SETTINGS
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One item, ready to be read: a source per band in the sensor's order, and the quality mask."""
+
+    item: str
+    datetime: datetime | None
+    bands: tuple[Source, ...]
+    mask: Source | None
+    """None: every valid pixel is clear."""
+
+
+def scenes(items: Iterable[pystac.Item], sensor: Sensor) -> tuple[Scene, ...]:
+    """Return the scenes of items, in their order, with every asset that the sensor needs.
+
+    Scale and offset are what the asset declares (`raster:bands`, or `bands` since STAC 1.1), else
+    the sensor's; so is nodata, and the file's own if neither says.
+
+    Raises
+    ------
+    CatalogError : an item lacks the asset of a band or of the mask.
+    """
+    return tuple(_scene(item, sensor) for item in items)
+
+
+def native_grid(scene: Scene, sensor: Sensor) -> tuple[CRS, float, tuple[float, float]]:
+    """Return the CRS, the pixel size and a pixel corner (x, y), in metres, of a scene's own pixels.
+
+    They are those of the band whose pixels are nearest to the sensor's resolution, and are read
+    from its file: what items say of them is often stale.
+
+    Raises
+    ------
+    ReadError : a band cannot be opened.
+    RegionError : its pixels are not square, or not in metres.
+    """
+    with rasterio.Env(**GDAL_SETTINGS):
+        grids = [opened(source).grid for source in scene.bands]
+    grid = min(grids, key=lambda g: abs(abs(g.resolution.x) - sensor.resolution))
+    width, height = abs(grid.resolution.x), abs(grid.resolution.y)
+    crs = grid.crs
+    if crs is None or not crs.projected or abs(width - height) > 1e-6 * width:
+        raise RegionError(
+            "its pixels are not squares in metres",
+            where=f"item {scene.item}",
+            remedy="give the maps a projected CRS and a resolution: grid.crs and grid.resolution",
+        )
+    return crs, width, (grid.affine.c, grid.affine.f)
+
+
+def _scene(item: pystac.Item, sensor: Sensor) -> Scene:
+    bands = tuple(
+        _source(item, f"band '{name}'", band.assets, sensor) for name, band in sensor.bands.items()
+    )
+    mask = _source(item, "quality mask", sensor.mask.assets, sensor) if sensor.mask else None
+    return Scene(item.id, item.datetime or item.common_metadata.start_datetime, bands, mask)
+
+
+def _source(item: pystac.Item, role: str, names: tuple[str, ...], sensor: Sensor) -> Source:
+    name = next((name for name in names if name in item.assets), None)
+    if name is None:
+        raise CatalogError(
+            f"it has no asset for the {role} (looked for {', '.join(names)}; "
+            f"it offers {', '.join(sorted(item.assets)) or 'none'})",
+            where=f"item {item.id}",
+            remedy="add the name its asset goes by to the sensor's YAML, or leave the item out",
+        )
+    asset = item.assets[name]
+    declared = _declared(asset)
+    scale, offset = sensor.scale, sensor.offset
+    # Scale and offset are one statement: an item that gives a scale alone means an offset of zero.
+    if "scale" in declared or "offset" in declared:
+        scale, offset = declared.get("scale", 1.0), declared.get("offset", 0.0)
+    return Source(
+        label=f"item {item.id}, asset {name}",
+        href=asset.get_absolute_href() or asset.href,
+        scale=scale,
+        offset=offset,
+        nodata=declared.get("nodata", None if role == "quality mask" else sensor.nodata),
+    )
+
+
+def _declared(asset: pystac.Asset) -> dict[str, float]:
+    """Return what an asset itself says of its numbers; STAC 1.1 moved and renamed the place."""
+    fields = asset.extra_fields
+    places: list[Mapping[str, Any]] = [fields]
+    places += [bands[0] for key in ("bands", "raster:bands") if (bands := fields.get(key))]
+    found = {}
+    for place in places:
+        for key in ("scale", "offset", "nodata"):
+            value: Any = place.get(f"raster:{key}", place.get(key))
+            with suppress(TypeError, ValueError):  # a null, or a word that is no number
+                found[key] = float(value)
+    return found

@@ -1,0 +1,286 @@
+"""The demo world: the same bytes every time, believable ground, and a truth nobody maps from."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pystac
+import pytest
+import rasterio
+from rasterio.features import geometry_mask
+from rio_cogeo import cog_validate
+from shapely.geometry import shape
+
+from pipeline.errors import PlanError
+from pipeline.files import sha256
+from pipeline.plan import BUILT_IN, Configs, load_workflow
+from pipeline.world import CLASSES, SENSOR, World, make_world
+from pipeline.world.deposits import move, templates, zones
+from pipeline.world.fields import draws, field
+from pipeline.world.ground import make_ground
+from pipeline.world.imagery import Scenery, make_scene, make_surface
+from pipeline.world.places import ALMERIA, NEVADA
+from pipeline.world.sites import draw_sites
+from pipeline.world.spectra import SPECTRA, WAVELENGTHS, band_values, reflectance
+
+SEED = 7
+SIDE = 160  # pixels
+SMALL = replace(
+    NEVADA,
+    deposits=2,
+    passes=(replace(NEVADA.passes[1], cloud=0.2), replace(NEVADA.passes[3], cloud=0.1)),
+)
+BANDS = Configs.at().sensor(SENSOR).bands
+
+
+@pytest.fixture(scope="module")
+def configs(tmp_path_factory: pytest.TempPathFactory) -> Configs:
+    folder = tmp_path_factory.mktemp("configs")
+    (folder / "regions").mkdir()
+    side = SIDE * 20
+    (folder / "regions" / "demo_nevada.yaml").write_text(
+        "title: small\ncrs: EPSG:32611\nrelease: public\n"
+        f"bbox: [476540, 4144620, {476540 + side}, {4144620 + side}]\n"
+    )
+    return Configs((folder, BUILT_IN))
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory, configs: Configs) -> World:
+    return make_world(tmp_path_factory.mktemp("world"), SEED, places=(SMALL,), configs=configs)
+
+
+def _root(world: World) -> Path:
+    return world.catalog.parent.parent
+
+
+def _bytes(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): sha256(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def _items(world: World) -> list[pystac.Item]:
+    return list(pystac.Catalog.from_file(world.catalog).get_items(recursive=True))
+
+
+def test_the_same_seed_gives_the_same_bytes(world, configs, tmp_path):
+    again = make_world(tmp_path, SEED, places=(SMALL,), configs=configs)
+    assert _bytes(_root(again)) == _bytes(_root(world))
+
+
+def test_another_seed_gives_other_ground():
+    one, other = (make_ground(SMALL, seed, (96, 96), {}, 20.0) for seed in (1, 2))
+    assert not np.array_equal(one.height, other.height)
+    assert one.deposits != other.deposits
+
+
+def test_what_is_current_is_not_made_again_and_what_is_missing_is(world, configs):
+    before = {path: path.stat().st_mtime_ns for path in world.catalog.parent.rglob("*.tif")}
+    make_world(_root(world), SEED, places=(SMALL,), configs=configs)
+    assert all(path.stat().st_mtime_ns == when for path, when in before.items())
+
+    was = _bytes(_root(world))
+    world.truth["demo_nevada"].unlink()
+    make_world(_root(world), SEED, places=(SMALL,), configs=configs)
+    assert _bytes(_root(world)) == was
+
+
+def test_nothing_a_workflow_sees_names_the_truth(world):
+    seen = [*world.catalog.parent.rglob("*.json"), BUILT_IN.parent / "workflows" / "demo.yaml"]
+    hidden = {world.truth["demo_nevada"].name, world.deposits["demo_nevada"].name, "truth/"}
+    for path in seen:
+        text = path.read_text(encoding="utf-8")
+        assert not [name for name in hidden if name in text], path
+    assert world.truth["demo_nevada"].parent not in world.catalog.parents
+
+
+def test_items_say_what_is_in_the_files(world):
+    for item in _items(world):
+        assert set(item.assets) == {*BANDS, "scl"}
+        assert item.properties["s2:processing_baseline"] == "05.10"
+        with rasterio.open(item.assets["scl"].get_absolute_href()) as mask:
+            classes = mask.read(1)
+        valid = classes != 0
+        assert item.properties["s2:nodata_pixel_percentage"] == pytest.approx(
+            100 * (1 - valid.mean()), abs=0.01
+        )
+        for name in BANDS:
+            asset = item.assets[name]
+            path = Path(asset.get_absolute_href())
+            assert asset.extra_fields["file:checksum"] == f"1220{sha256(path)}"
+            declared = asset.extra_fields["raster:bands"][0]
+            with rasterio.open(path) as raster:
+                assert list(raster.transform)[:6] == item.properties["proj:transform"]
+                assert list(raster.shape) == item.properties["proj:shape"]
+                assert f"EPSG:{raster.crs.to_epsg()}" == item.properties["proj:code"]
+                counts = raster.read(1)
+            assert np.array_equal(counts != declared["nodata"], valid)
+            clear = np.isin(classes, (4, 5, 7))
+            level = counts[clear] * declared["scale"] + declared["offset"]
+            assert 0.02 < np.median(level) < 0.6
+
+
+def test_rasters_are_valid_cogs(world):
+    paths = [*world.catalog.parent.rglob("*.tif"), *world.truth.values()]
+    assert all(cog_validate(path, strict=True, quiet=True)[0] for path in paths)
+
+
+def test_items_are_valid_stac(world):
+    schemas = {
+        schema["$id"].rstrip("#"): schema
+        for path in (Path(__file__).parent / "stac_schemas").glob("*.json")
+        if (schema := json.loads(path.read_text(encoding="utf-8")))
+    }
+    validator = pystac.validation.stac_validator.JsonSchemaSTACValidator()
+    validator.schema_cache |= schemas
+    for item in _items(world):
+        document = json.loads(Path(item.get_self_href()).read_text(encoding="utf-8"))
+        known = [uri for uri in document["stac_extensions"] if uri in schemas]
+        assert len(known) >= 3
+        document["stac_extensions"] = known
+        pystac.validation.validate_dict(document, validator=validator)
+
+
+def test_the_footprint_holds_all_data_and_leaves_out_what_the_swath_cut_off(world):
+    for item in _items(world):
+        with rasterio.open(item.assets["scl"].get_absolute_href()) as mask:
+            outline = gpd.GeoSeries([shape(item.geometry)], crs=4326).to_crs(mask.crs)
+            valid = mask.read(1) != 0
+            outside = geometry_mask(outline, valid.shape, mask.transform)
+        # The outline follows the edge; the pixels on it may fall on either side.
+        assert (outside & valid).mean() < 0.01
+        assert (~outside & ~valid).mean() < 0.01
+
+
+def test_a_move_takes_one_system_along_and_leaves_the_rest():
+    moves = {1: (400.0, -200.0)}  # 20 pixels east, 10 south
+    stays, moved = (make_ground(SMALL, SEED, (240, 240), m, 20.0) for m in ({}, moves))
+    assert np.array_equal(stays.height, moved.height)
+    assert np.array_equal(stays.plants, moved.plants)
+    assert moved.deposits[0] == stays.deposits[0]
+    was, now = stays.deposits[1], moved.deposits[1]
+    assert (now.row - was.row, now.column - was.column) == pytest.approx((10, 20))
+
+    noise = templates(SEED, SMALL.name, "deposit", 1)
+    before, after = (zones(centre, noise, (240, 240)) for centre in (was, now))
+    assert np.allclose(before[:, :-10, :-20], after[:, 10:, 20:], atol=1e-4)
+    assert before[0].max() > 0.3
+    untouched = (before.sum(axis=0) == 0) & (after.sum(axis=0) == 0)
+    assert untouched.any()
+    assert np.array_equal(stays.classes[untouched], moved.classes[untouched])
+    assert not np.array_equal(stays.classes, moved.classes)
+
+
+def test_a_move_of_nothing_is_refused(tmp_path, configs):
+    with pytest.raises(PlanError, match="no deposit 9 in 'demo_nevada'"):
+        make_world(tmp_path, moves={("demo_nevada", 9): (1.0, 1.0)}, configs=configs)
+    assert list(tmp_path.iterdir()) == []
+    assert move((), {}, 20.0) == ()
+
+
+def test_shares_are_shares():
+    for place in (NEVADA, ALMERIA):
+        ground = make_ground(place, SEED, (128, 128), {}, 20.0)
+        total = sum(ground.shares.values())
+        assert np.allclose(total, 1, atol=1e-5)
+        assert min(share.min() for share in ground.shares.values()) > -1e-6
+        assert set(np.unique(ground.classes)) <= set(range(1, len(CLASSES) + 1))
+
+
+def test_sites_are_mostly_right_and_inside(world):
+    sites = gpd.read_file(world.sites["demo_nevada"])
+    with rasterio.open(world.truth["demo_nevada"]) as truth:
+        bounds = truth.bounds
+        found = [CLASSES[value[0] - 1] for value in truth.sample(_xy(sites))]
+    assert set(sites["label"]) == set(CLASSES)
+    assert sites.within(gpd.GeoSeries.from_wkt([_box(bounds)], crs=sites.crs)[0]).all()
+    right = np.mean(sites["label"].to_numpy() == np.array(found))
+    assert 0.6 < right < 0.97  # misplaced by a pixel, and one in twenty wrong on purpose
+
+
+def _xy(sites):
+    return list(zip(sites.geometry.x, sites.geometry.y, strict=True))
+
+
+def _box(b):
+    corners = [(b.left, b.bottom), (b.right, b.bottom), (b.right, b.top), (b.left, b.top)]
+    ring = ", ".join(f"{x} {y}" for x, y in [*corners, corners[0]])
+    return f"POLYGON (({ring}))"
+
+
+def test_without_its_errors_every_site_has_the_true_label(monkeypatch):
+    monkeypatch.setattr("pipeline.world.sites._WRONG", 0.0)
+    monkeypatch.setattr("pipeline.world.sites._MISPLACED", 0.0)
+    ground = make_ground(SMALL, SEED, (200, 200), {}, 20.0)
+    sites = draw_sites(SMALL, SEED, ground, 12)
+    rows, columns = sites.spots.astype(int).T
+    assert [CLASSES[v - 1] for v in ground.classes[rows, columns]] == list(sites.labels)
+
+
+def test_the_mask_finds_most_cloud_but_not_all():
+    ground = make_ground(SMALL, SEED, (256, 256), {}, 20.0)
+    scenery = Scenery(SMALL, SEED, ground, make_surface(SMALL, SEED, ground, BANDS))
+    look = replace(NEVADA.passes[2], cloud=0.2)
+    cloudy = make_scene(scenery, look, BANDS)
+    clear = make_scene(scenery, replace(look, cloud=1e-6), BANDS)
+    added = (cloudy.counts[0].astype(float) - clear.counts[0]) * 1e-4
+    flagged = np.isin(cloudy.classes, (8, 9, 10))
+    assert flagged[added > 0.3].mean() > 0.95
+    slipped = (added > 0.02) & ~flagged
+    assert 0.001 < slipped.mean() < 0.05
+    ground_called_cloud = flagged & (np.abs(added) < 0.01)
+    assert 0 < ground_called_cloud.mean() < 0.05
+
+
+def test_spectra_have_their_absorptions_where_they_are_published():
+    deepest = {
+        "alunite": (2100, 2240, 2170),
+        "kaolinite": (2140, 2260, 2206),
+        "white_mica": (2140, 2280, 2208),
+        "chlorite": (2280, 2400, 2330),
+        "calcite": (2250, 2420, 2340),
+        "goethite": (820, 1020, 920),
+        "hematite": (780, 980, 870),
+    }
+    for name, (low, high, centre) in deepest.items():
+        within = (low <= WAVELENGTHS) & (high >= WAVELENGTHS)
+        nm, level = WAVELENGTHS[within], reflectance(SPECTRA[name])[within]
+        line = np.interp(nm, nm[[0, -1]], level[[0, -1]])
+        assert abs(nm[np.argmin(level / line)] - centre) <= 15, name
+
+
+def test_bands_see_what_they_should():
+    names = list(BANDS)
+    seen = {name: dict(zip(names, band_values(name, BANDS), strict=True)) for name in SPECTRA}
+    for name in ("alunite", "kaolinite", "white_mica"):
+        assert seen[name]["swir16"] / seen[name]["swir22"] > 1.12, name
+    for name in ("rhyolite", "andesite", "basalt"):
+        assert seen[name]["swir16"] / seen[name]["swir22"] < 1.1, name
+    green = seen["green"]
+    assert (green["nir08"] - green["red"]) / (green["nir08"] + green["red"]) > 0.7
+    assert seen["hematite"]["red"] / seen["hematite"]["blue"] > 2
+    assert all(0 < value < 0.8 for values in seen.values() for value in values.values())
+
+
+def test_fields_are_standard_and_keyed():
+    made = field(draws(1, "a"), (128, 128), 10)
+    assert made.mean() == pytest.approx(0, abs=1e-4)
+    assert made.std() == pytest.approx(1, abs=1e-4)
+    assert np.array_equal(made, field(draws(1, "a"), (128, 128), 10))
+    assert not np.array_equal(made, field(draws(1, "b"), (128, 128), 10))
+    smooth = field(draws(1, "a"), (128, 128), 30)
+    assert np.abs(np.diff(smooth, axis=0)).mean() < np.abs(np.diff(made, axis=0)).mean()
+
+
+def test_the_demo_workflow_names_what_the_world_has():
+    workflow = load_workflow(BUILT_IN.parent / "workflows" / "demo.yaml")
+    assert workflow.training.classes == CLASSES
+    assert set(workflow.mapping.regions) == {NEVADA.name, ALMERIA.name}
+    assert workflow.sensor == SENSOR
+    for name in workflow.mapping.regions:
+        assert Configs.at().region(name).release == "public"
