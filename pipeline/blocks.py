@@ -95,7 +95,7 @@ def _on_cluster(
     task: Callable[[Piece], Result], blocks: Sequence[Piece], workers: Workers, progress: Progress
 ) -> list[Result]:
     from distributed import CancelledError, as_completed
-    from distributed.comm import CommClosedError
+    from distributed.comm.core import CommClosedError
     from distributed.scheduler import KilledWorker
 
     with _client(str(workers.address)) as client:

@@ -91,10 +91,10 @@ def _one_sentence(catalog: str) -> Iterator[None]:
     try:
         yield
     except ReadError as error:
-        raise CatalogError(error.what, where=error.where, remedy="check --catalog") from error
+        raise CatalogError(error.what, where=error.where, remedy=error.remedy) from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise _unusable(catalog, error) from error
-    except (pystac.STACError, APIError, ShapelyError) as error:
+    except (pystac.STACError, pystac.STACTypeError, APIError, ShapelyError) as error:
         raise _unusable(catalog, error) from error
 
 
@@ -109,12 +109,23 @@ def _unusable(catalog: str, error: Exception) -> CatalogError:
 class _StacIO(DefaultStacIO):
     """Reads STAC documents through the one room that opens addresses."""
 
+    def __init__(self, local: bool) -> None:
+        super().__init__()
+        self._local = local
+
     def read_text(self, source: Any, *_args: Any, **_kwargs: Any) -> str:
-        return remote.read_text(str(source))
+        return remote.read_text(
+            remote.check(str(source), local_allowed=self._local, where="catalog")
+        )
 
 
 class _ApiIO(StacApiIO):
     """Asks a STAC API, wherever its own links and redirects lead, only at allowed addresses."""
+
+    def read_text(self, source: Any, *args: Any, **kwargs: Any) -> str:
+        if isinstance(source, pystac.Link):
+            return str(super().read_text(source, *args, **kwargs))
+        return self.request(str(source), *args, **kwargs)
 
     def request(self, href: str, *args: Any, **kwargs: Any) -> str:
         remote.check(href, local_allowed=False, where="catalog")
@@ -138,7 +149,8 @@ def _offers(catalog: str, wanted: Search, outline: BaseGeometry) -> Iterable[pys
 
 
 def _static_items(catalog: str, wanted: Search) -> Iterator[pystac.Item]:
-    root = pystac.read_file(catalog, stac_io=_StacIO())
+    local = not remote.is_address(catalog)
+    root = pystac.read_file(catalog, stac_io=_StacIO(local))
     if isinstance(root, pystac.Item):
         yield root
     elif isinstance(root, pystac.Catalog):
@@ -232,7 +244,8 @@ def _locked(item: pystac.Item, reason: str | None) -> dict[str, Json]:
 
 
 def _absolute(item: pystac.Item, local: bool) -> pystac.Item:
-    item.make_asset_hrefs_absolute()
+    if item.get_self_href():  # without one, a relative href is refused below
+        item.make_asset_hrefs_absolute()
     for asset in item.assets.values():
         remote.check(asset.href, local_allowed=local, where=f"item {item.id}")
     return item

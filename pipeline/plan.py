@@ -346,7 +346,7 @@ def _read(path: Path, model: type[AnyPlan]) -> AnyPlan:
         # YAML has lists where the models have tuples: JSON mode reads one as the other, strictly.
         return model.model_validate_json(_as_json(content, path), strict=True)
     except ValidationError as error:
-        raise _plan_error(path, model, error.errors()[0]) from error
+        raise _plan_error(path, model, content, error.errors()) from error
 
 
 def _as_json(content: dict[Any, Any], path: Path) -> str:
@@ -360,21 +360,49 @@ def _as_json(content: dict[Any, Any], path: Path) -> str:
         ) from error
 
 
-def _plan_error(path: Path, model: type[_Plan], detail: ErrorDetails) -> PlanError:
-    place = ".".join(str(part) for part in detail["loc"])
-    key = str(detail["loc"][-1]) if detail["loc"] else ""
+def _plan_error(
+    path: Path, model: type[_Plan], content: dict[Any, Any], details: list[ErrorDetails]
+) -> PlanError:
+    detail, said = _deepest(content, details)
+    place = ".".join(_place(content, detail))
     if detail["type"] == "extra_forbidden":
+        key = place.rpartition(".")[2]
         return PlanError(
             f"unknown key '{place}'", where=str(path), remedy=did_you_mean(key, _keys(model, place))
         )
     if detail["type"] == "missing":
         return PlanError(f"the key '{place}' is missing", where=str(path), remedy="add it")
-    said = detail["msg"].removeprefix("Value error, ")
     if not place:
         return PlanError(said, where=str(path), remedy="correct it")
     return PlanError(
         f"'{place}' is {_short(detail['input'])}", where=str(path), remedy=said.lower()
     )
+
+
+def _deepest(content: dict[Any, Any], details: list[ErrorDetails]) -> tuple[ErrorDetails, str]:
+    """Return one fault and what is said of it.
+
+    A value that may be one of several kinds has a fault for each: the deepest is the one meant.
+    """
+    first = _place(content, details[0])
+    kin = [d for d in details if _place(content, d)[: len(first)] == first]
+    detail = max(kin, key=lambda d: len(_place(content, d)))
+    same = [d["msg"] for d in kin if _place(content, d) == _place(content, detail)]
+    return detail, " or ".join(dict.fromkeys(m.removeprefix("Value error, ") for m in same))
+
+
+def _place(content: Any, detail: ErrorDetails) -> list[str]:
+    """Return the keys that lead to a fault, without pydantic's own names for kinds of value."""
+    place, inner = [], content
+    for part in detail["loc"]:
+        if isinstance(inner, dict) and (part in inner or detail["type"] == "missing"):
+            inner = inner.get(part)
+        elif isinstance(inner, list) and isinstance(part, int):
+            inner = inner[part] if part < len(inner) else None
+        else:
+            continue
+        place.append(str(part))
+    return place
 
 
 def _keys(model: type[_Plan], place: str) -> list[str]:

@@ -84,10 +84,10 @@ def finished(folder: Path) -> Finished:
             classes=CLASSES,
         ),
         Product(
-            "alunite",
+            "score_alunite",
             "score",
             "Alunite: score",
-            write_cog(folder / "alunite.tif", score, NODATA, 1e-4),
+            write_cog(folder / "score_alunite.tif", score, NODATA, 1e-4),
         ),
         Product(
             "spread", "spread", "Spread", write_cog(folder / "spread.tif", spread, NODATA, 1e-4)

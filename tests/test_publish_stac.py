@@ -91,7 +91,7 @@ def test_links_are_relative_and_lead_from_the_collection_to_every_item(made):
 
 
 def test_an_item_says_what_the_numbers_mean_and_where_they_lie(made):
-    score = next(i for i in items(made) if i["id"] == "north-alunite")
+    score = next(i for i in items(made) if i["id"] == "north-score_alunite")
     band = score["assets"]["data"]["raster:bands"][0]
     assert (band["scale"], band["offset"], band["nodata"]) == (1e-4, 0.0, 65535.0)
     assert score["properties"]["proj:code"] == "EPSG:32611"

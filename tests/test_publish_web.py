@@ -70,10 +70,10 @@ def test_equal_maps_are_equal_bytes_and_name_no_software(tmp_path):
 def test_a_score_shows_only_the_zones_of_its_class(tmp_path):
     region = finished(tmp_path)
     WRITERS["quick-look"](region)
-    before = (tmp_path / "alunite.png").read_bytes()
+    before = (tmp_path / "score_alunite.png").read_bytes()
     region.zones.loc[1, "geometry"] = region.zones.geometry[1].buffer(100)
     WRITERS["quick-look"](region)
-    assert (tmp_path / "alunite.png").read_bytes() == before
+    assert (tmp_path / "score_alunite.png").read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def test_the_class_map_opens_with_titles_and_colours(opened):
 
 
 def test_a_score_opens_as_values_from_0_to_1_on_its_ramp(opened):
-    layer = opened["alunite"]
+    layer = opened["score_alunite"]
     assert layer["renderer"] == "singlebandpseudocolor"
     assert layer["value"] == pytest.approx(score_values()[60, 80] * 1e-4)
     assert layer["limits"] == [0, 1]

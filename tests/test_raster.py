@@ -156,7 +156,7 @@ def test_a_file_that_reads_back_wrong_is_not_left(
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     values, layer = MAPS["score"]
-    with pytest.raises(OutputError, match="map.tif"):
+    with pytest.raises(OutputError, match=r"map\.tif"):
         write_cog(tmp_path / "file" / "map.tif", values, grid(), layer)
 
 

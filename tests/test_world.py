@@ -9,6 +9,8 @@ import numpy as np
 import pystac
 import pytest
 import rasterio
+from pystac.validation import validate_dict
+from pystac.validation.stac_validator import JsonSchemaSTACValidator
 from rasterio.features import geometry_mask
 from rio_cogeo import cog_validate
 from shapely.geometry import shape
@@ -21,6 +23,7 @@ from pipeline.world.deposits import move, templates, zones
 from pipeline.world.fields import draws, field
 from pipeline.world.ground import make_ground
 from pipeline.world.imagery import Scenery, make_scene, make_surface
+from pipeline.world.items import COLLECTION
 from pipeline.world.places import ALMERIA, NEVADA
 from pipeline.world.sites import draw_sites
 from pipeline.world.spectra import SPECTRA, WAVELENGTHS, band_values, reflectance
@@ -130,20 +133,22 @@ def test_rasters_are_valid_cogs(world):
     assert all(cog_validate(path, strict=True, quiet=True)[0] for path in paths)
 
 
-def test_items_are_valid_stac(world):
+def test_catalog_and_items_are_valid_stac(world):
     schemas = {
         schema["$id"].rstrip("#"): schema
         for path in (Path(__file__).parent / "stac_schemas").glob("*.json")
         if (schema := json.loads(path.read_text(encoding="utf-8")))
     }
-    validator = pystac.validation.stac_validator.JsonSchemaSTACValidator()
+    validator = JsonSchemaSTACValidator()
     validator.schema_cache |= schemas
     for item in _items(world):
         document = json.loads(Path(item.get_self_href()).read_text(encoding="utf-8"))
         known = [uri for uri in document["stac_extensions"] if uri in schemas]
         assert len(known) >= 3
         document["stac_extensions"] = known
-        pystac.validation.validate_dict(document, validator=validator)
+        validate_dict(document, validator=validator)
+    for path in (world.catalog, world.catalog.parent / COLLECTION / "collection.json"):
+        validate_dict(json.loads(path.read_text(encoding="utf-8")), validator=validator)
 
 
 def test_the_footprint_holds_all_data_and_leaves_out_what_the_swath_cut_off(world):

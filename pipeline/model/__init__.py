@@ -22,7 +22,11 @@ from pipeline.plan import Candidate, Model
 Columns = NDArray[np.float32]  # (sample, layer)
 Labels = NDArray[np.str_]
 
-_OWN_TYPES = ["pipeline.model.estimators.MarginClassifier", "sklearn.tree._tree.Tree"]
+_OWN_TYPES = [
+    "pipeline.model.estimators.BlockRotation",
+    "pipeline.model.estimators.PairwiseSVM",
+    "sklearn.tree._tree.Tree",
+]
 """Types a stored model may hold beside what skops trusts by itself."""
 
 

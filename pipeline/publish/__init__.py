@@ -55,7 +55,7 @@ def _zones_on(product: Product, finished: Finished) -> gpd.GeoDataFrame | None:
     if product.kind == "class":
         return finished.zones
     if product.kind == "score":
-        return finished.zones[finished.zones["class"] == product.name]
+        return finished.zones[finished.zones["class"] == product.name.removeprefix("score_")]
     return None
 
 

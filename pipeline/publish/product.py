@@ -22,7 +22,7 @@ class Product:
     """
 
     name: str
-    """Unique in the region, and a file name: `alunite`, `class`, `support`."""
+    """Unique in the region, and a file name: `class`, `support`, `score_<class>`."""
     kind: Kind
     title: str
     path: Path

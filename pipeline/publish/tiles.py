@@ -160,7 +160,7 @@ def _png(levels: NDArray[np.uint8], palette: bytes) -> bytes:
     image = Image.fromarray(levels, mode="P")
     image.putpalette(palette)
     buffer = BytesIO()
-    image.save(buffer, "PNG", transparency=0, optimize=False, compress_level=9)
+    image.save(buffer, "PNG", transparency=0, optimize=False, compress_level=6)
     return buffer.getvalue()
 
 

@@ -112,6 +112,8 @@ def make_world(
     with files.hold(out):
         world = _paths(out, recipe)
         if not _is_current(out, digest):
+            # A build that is killed must not leave the mark of the world it was overwriting.
+            (out / _MARK).unlink(missing_ok=True)
             files.sweep(out)
             with ThreadPoolExecutor(len(places)) as pool:
                 regions = list(pool.map(partial(_write_region, world, recipe), places))

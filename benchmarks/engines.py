@@ -1,0 +1,273 @@
+"""One measurement of one engine, in a process of its own: `python -m benchmarks.engines ENGINE ...`.
+
+Prints a line of JSON. What is measured is the work itself: imports, compilation and the first
+opening of files are done before, on one block.
+"""
+
+import argparse
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter, process_time
+from typing import Any
+
+import numpy as np
+import pystac
+import rasterio
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from benchmarks.tile import BANDS, LEFT, RESOLUTION, TOP
+from benchmarks.tile import CRS as TILE_CRS
+from pipeline.grid import BLOCK, Block, blocks, crop
+
+THREADS = 2
+SAMPLE = 512  # pixels on a side of the window on which results are compared
+_NEIGHBOUR = "EPSG:32612"  # the next UTM zone: nothing lines up, everything must be warped
+
+
+@dataclass(frozen=True)
+class Case:
+    """What every engine is asked to do."""
+
+    catalog: Path
+    grid: GeoBox
+    work: Path
+
+    @property
+    def items(self) -> list[pystac.Item]:
+        """The six dates."""
+        found = list(pystac.Catalog.from_file(str(self.catalog)).get_items())
+        for item in found:
+            item.make_asset_hrefs_absolute()
+        return sorted(found, key=lambda item: item.id)
+
+    @property
+    def sample(self) -> Block:
+        """The window on which results are compared."""
+        row, column = (size // 2 - SAMPLE // 2 for size in self.grid.shape)
+        return Block(row, row + SAMPLE, column, column + SAMPLE)
+
+
+def tile_grid(size: int, *, unaligned: bool) -> GeoBox:
+    """Return the pixels of the tile, or as many around its centre in the next UTM zone."""
+    half = size * RESOLUTION / 2
+    box = (LEFT, TOP - 2 * half, LEFT + 2 * half, TOP)
+    grid = GeoBox.from_bbox(box, crs=TILE_CRS, shape=(size, size))
+    if not unaligned:
+        return grid
+    centre = grid.extent.centroid.to_crs(_NEIGHBOUR).coords[0]
+    x, y = (np.floor(value / RESOLUTION) * RESOLUTION for value in centre)
+    box = (x - half, y - half, x + half, y + half)
+    return GeoBox.from_bbox(box, crs=_NEIGHBOUR, shape=(size, size))
+
+
+def decode(case: Case) -> dict[str, Any]:
+    """The limit: GDAL decodes every block of every file once, and nothing else."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    files = [asset.href for item in case.items for asset in item.assets.values()]
+
+    def read(href: str) -> None:
+        with rasterio.open(href, driver="GTiff") as source:
+            out = np.empty((BLOCK, BLOCK), source.dtypes[0])
+            for block in blocks(source.shape, BLOCK):
+                rows, columns = block.shape
+                source.read(1, window=block.window, out=out[:rows, :columns])
+
+    with rasterio.Env(GDAL_NUM_THREADS=1, GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
+        with rasterio.open(files[0], driver="GTiff") as source:
+            source.read(1, window=Block(0, 1, 0, 1).window)
+        with measured() as found, ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(read, files))
+    return found | {"tasks": len(files)}
+
+
+def composite(case: Case) -> dict[str, Any]:
+    """Ours: the masked median of every band, one task a block, into the store."""
+    from pipeline import cube, store
+    from pipeline.plan import Configs
+
+    sensor = Configs.at().sensor("sentinel2-l2a")
+    scenes = cube.scenes(case.items, sensor)
+    path = case.work / "composite"
+    maps = dict.fromkeys(BANDS, ("float32", np.nan)) | {"clear_count": ("uint16", 0)}
+
+    def task(block: Block) -> None:
+        data = cube.read_reflectance(scenes, "sentinel2-l2a", sensor, crop(case.grid, block))
+        values = dict(zip(BANDS, data["reflectance"].values, strict=True))
+        store.write(path, block, values | {"clear_count": data["clear_count"].values})
+
+    found = _over_blocks(case, task, lambda: store.create(path, "", case.grid.shape, BLOCK, maps))
+    keep_sample(case, np.stack([store.read(path, band)[case.sample.slices] for band in BANDS]))
+    return found
+
+
+def maps(case: Case) -> dict[str, Any]:
+    """Ours: composite, 20 indices, and what a run of five classes leaves, as eight COGs."""
+    return _maps(case, with_evidence=False)
+
+
+def maps_and_evidence(case: Case) -> dict[str, Any]:
+    """Ours: the same, and each of the 20 indices as a float32 COG too."""
+    return _maps(case, with_evidence=True)
+
+
+def _maps(case: Case, *, with_evidence: bool) -> dict[str, Any]:
+    from pipeline import cube, store
+    from pipeline.evidence.indices import feasible, index_layers
+    from pipeline.plan import Configs
+    from pipeline.publish.raster import CLASSES, EVIDENCE, QUANTISED, write_cog
+    from pipeline.tasks import map_fills
+
+    configs = Configs.at()
+    sensor = configs.sensor("sentinel2-l2a")
+    indices, _ = feasible({n: configs.index(n) for n in configs.names("indices")}, sensor)
+    scenes = cube.scenes(case.items, sensor)
+    path = case.work / "maps"
+    fills = map_fills(_CLASSES, tuple(indices) if with_evidence else ())
+
+    def task(block: Block) -> None:
+        data = cube.read_reflectance(scenes, "sentinel2-l2a", sensor, crop(case.grid, block))
+        layers = index_layers(data["reflectance"].values, indices, sensor)
+        made = stand_in(layers)
+        if with_evidence:
+            made |= {f"evidence_{n}": layer for n, layer in zip(indices, layers, strict=True)}
+        store.write(path, block, made)
+
+    def after() -> None:
+        for name in fills:
+            kind = {"cla": CLASSES, "evi": EVIDENCE}.get(name[:3], QUANTISED)
+            write_cog(case.work / f"{name}.tif", store.read(path, name), case.grid, kind)
+
+    def create() -> None:
+        store.create(path, "", case.grid.shape, BLOCK, fills)
+
+    found = _over_blocks(case, task, create, after)
+    written = sum(p.stat().st_size for p in case.work.glob("*.tif"))
+    return found | {"indices": len(indices), "cogs": len(fills), "cog_mb": written / 1e6}
+
+
+_CLASSES = ("a", "b", "c", "d", "e")
+
+
+def stand_in(layers: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+    """Return maps as a model would: scores of five classes that follow the indices, and the rest.
+
+    The model itself is left out: it is measured on its own.
+    """
+    from pipeline.publish.raster import quantise
+    from pipeline.tasks import winners
+
+    chosen = layers[3::4][: len(_CLASSES)]
+    middle = np.array([0.5, 0.9, 1.4, 0.1, 0.2], np.float32)[:, None, None]
+    score = 1 / (1 + np.exp(-2 * (chosen - middle)))
+    codes = quantise(score)
+    support = np.isfinite(layers).mean(axis=0, dtype=np.float32)
+    scores = {f"score_{name}": codes[k] for k, name in enumerate(_CLASSES)}
+    rest = {"spread": quantise(score.max(axis=0) / 4), "support": quantise(support)}
+    return scores | {"class": winners(codes)} | rest
+
+
+def odc(case: Case) -> dict[str, Any]:
+    """odc-stac with dask, as its documentation uses it; the result stays in memory."""
+    import dask
+    import odc.stac
+    import xarray as xr
+
+    dask.config.set(scheduler="threads", num_workers=THREADS)
+
+    def lazy(grid: GeoBox) -> xr.Dataset:
+        chunks = {"x": 2048, "y": 2048}
+        data = odc.stac.load(
+            case.items,
+            bands=[*BANDS, "scl"],
+            geobox=grid,
+            chunks=chunks,
+            resampling={"scl": "nearest", "*": "bilinear"},
+        )
+        bands = data[list(BANDS)]
+        clear = data["scl"].isin([4, 5, 7]) & (bands != 0)
+        return bands.where(clear).chunk({"time": -1}).median("time")
+
+    lazy(crop(case.grid, Block(0, 64, 0, 64))).compute()
+    asked = lazy(case.grid)
+    with measured() as found:
+        result = asked.compute()
+    rows, columns = case.sample.slices
+    sample = result.to_array().values[:, rows, columns]
+    keep_sample(case, sample.astype(np.float32) * np.float32(1e-4) - np.float32(0.1))
+    return found | {"tasks": len(asked.__dask_graph__())}
+
+
+def _over_blocks(
+    case: Case,
+    task: Callable[[Block], None],
+    create: Callable[[], None],
+    after: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    from pipeline.blocks import Workers, run_blocks
+
+    cut = list(blocks(case.grid.shape, BLOCK))
+    create()
+    task(cut[0])
+    shutil.rmtree(case.work)
+    create()
+    with measured() as found:
+        run_blocks(task, cut, Workers("threads", THREADS))
+        blocks_cpu = process_time() - found["started"]
+        after()
+    return found | {"tasks": len(cut), "blocks_cpu": blocks_cpu}
+
+
+@contextmanager
+def measured() -> Iterator[dict[str, Any]]:
+    """Fill in CPU and wall seconds of what is done inside."""
+    found: dict[str, Any] = {"started": process_time()}
+    wall = perf_counter()
+    yield found
+    found["wall"] = perf_counter() - wall
+    found["cpu"] = process_time() - found["started"]
+
+
+def peak_mb() -> float:
+    """Return the most memory this process ever held, MB (not the peak of its parent)."""
+    status = Path("/proc/self/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
+
+
+def keep_sample(case: Case, reflectance: NDArray[np.float32]) -> None:
+    """Leave the result on the sample window for the comparison."""
+    np.save(case.work / "sample.npy", reflectance)
+
+
+ENGINES: dict[str, Callable[[Case], dict[str, Any]]] = {
+    "decode": decode,
+    "composite": composite,
+    "maps": maps,
+    "maps+evidence": maps_and_evidence,
+    "odc": odc,
+}
+
+
+def main() -> None:
+    """Measure one engine once."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("engine", choices=ENGINES)
+    parser.add_argument("catalog", type=Path)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--size", type=int, required=True)
+    parser.add_argument("--unaligned", action="store_true")
+    asked = parser.parse_args()
+    asked.work.mkdir(parents=True, exist_ok=True)
+    grid = tile_grid(asked.size, unaligned=asked.unaligned)
+    found = ENGINES[asked.engine](Case(asked.catalog, grid, asked.work))
+    print(json.dumps(found | {"peak_mb": peak_mb()}))
+
+
+if __name__ == "__main__":
+    main()
