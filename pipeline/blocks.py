@@ -101,7 +101,7 @@ def _on_cluster(
     with _client(str(workers.address)) as client:
         try:
             futures = client.map(task, blocks, pure=False)
-            for done, future in enumerate(as_completed(futures), start=1):
+            for done, future in enumerate(as_completed(futures, loop=client.loop), start=1):
                 future.result()
                 progress(done, len(blocks))
             results: list[Result] = client.gather(futures)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
 from odc.geo.types import wh_
-from rasterio.features import geometry_mask
 from rasterio.windows import Window
+from shapely import contains_xy
 from shapely.geometry.base import BaseGeometry
 
 BLOCK = 512  # pixels on a side: the block size of most COGs, and small enough for the cache
@@ -103,7 +103,10 @@ def crop(grid: GeoBox, block: Block) -> GeoBox:
 
 def inside(grid: GeoBox, outline: BaseGeometry) -> NDArray[np.bool_]:
     """Return which pixels (y, x) of a grid have their centre inside an outline of the same CRS."""
-    within: NDArray[np.bool_] = geometry_mask([outline], grid.shape, grid.affine, invert=True)
+    if outline.contains(grid.extent.geom):
+        return np.ones(grid.shape, dtype=bool)
+    x, y = grid.coordinates["x"].values, grid.coordinates["y"].values
+    within: NDArray[np.bool_] = contains_xy(outline, *np.meshgrid(x, y))
     return within
 
 

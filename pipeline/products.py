@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import store
-from pipeline.publish import WRITERS, Finished, Product
+from pipeline.publish import WRITERS, Finished, Product, title_of
 from pipeline.publish.raster import CLASSES, EVIDENCE, QUANTISED, dequantise, write_cog
 from pipeline.study import Ground, Study
 from pipeline.zones import ProspectiveZones, find_zones, with_evidence
@@ -16,7 +16,12 @@ Told = Callable[[str, int, int], None]
 
 
 def publish_region(
-    study: Study, ground: Ground, maps: Path, folder: Path, identity: str, told: Told
+    study: Study,
+    ground: Ground,
+    maps: Path,
+    folder: Path,
+    origin: tuple[str, dict[str, str]],
+    told: Told,
 ) -> Finished:
     """Write every output of a region, level `operator`, and return what was written.
 
@@ -24,7 +29,7 @@ def publish_region(
     ----------
     maps : the store of the region's maps.
     folder : gets the files.
-    identity : of the run; it is named in the files' provenance.
+    origin : the run's identity and the software, for the files' provenance.
     """
     products = region_products(study, folder)
     step = f"publish {ground.name}"
@@ -42,7 +47,8 @@ def publish_region(
         start=ground.items.start,
         end=ground.items.end,
         items=tuple(item.id for item in ground.items.items),
-        digest=identity,
+        digest=origin[0],
+        software=origin[1],
     )
     for number, write in enumerate(WRITERS.values(), start=len(products)):
         told(step, number, len(products) + len(WRITERS))
@@ -56,9 +62,13 @@ def region_products(study: Study, folder: Path) -> tuple[Product, ...]:
     classes = study.workflow.training.classes
     indices = dict(study.layers.indices)
     return (
-        Product("class", "class", "Class", folder / "class.tif", classes=classes),
+        Product(
+            "class", "class", "Class with the highest score", folder / "class.tif", classes=classes
+        ),
         *(
-            Product(f"score_{name}", "score", f"Score: {name}", folder / f"score_{name}.tif")
+            Product(
+                f"score_{name}", "score", f"Score: {title_of(name)}", folder / f"score_{name}.tif"
+            )
             for name in classes
         ),
         Product("spread", "spread", "Spread of the winning score", folder / "spread.tif"),

@@ -6,7 +6,7 @@ apart in timings.json.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -17,12 +17,14 @@ import rasterio
 from pipeline import __version__, files
 from pipeline.errors import TrainingError
 from pipeline.files import Json
+from pipeline.plan import Region, Search, Training
 from pipeline.publish import Finished
 from pipeline.remote import is_address
 from pipeline.study import Ground, Study
 
 RECORD = "run.json"
 LOCK = "items.lock.json"
+REPORT = "report.html"
 _LIBRARIES = ("numpy", "numba", "rasterio", "scikit-learn", "scipy", "xarray")
 _TOP = 10  # zones named in the record; all of them are in zones.gpkg
 _LEVELS = ("operator", "participants", "public")
@@ -69,9 +71,25 @@ def release(study: Study) -> Release:
     A run's own products are always level `operator`; this is what they could be raised to.
     """
     workflow = study.workflow
-    inputs = [workflow.search, workflow.training, *study.regions.values()]
+    inputs: list[Search | Training | Region] = [workflow.search, workflow.training]
+    inputs += study.regions.values()
     level = min((i.release for i in inputs), key=_LEVELS.index)
     return {"level": level, "originators": sorted({o for i in inputs for o in i.originators})}
+
+
+def origin(identity: str) -> tuple[str, dict[str, str]]:
+    """Return what files say of where they come from: the run's identity and the software."""
+    return identity, {"prospectra": __version__, "gdal": rasterio.__gdal_version__}
+
+
+def begin(folder: Path, grounds: Mapping[str, Ground]) -> None:
+    """Lock the items of a run that is about to be made, and take the record of an older one away.
+
+    A folder without a record holds nothing that anybody should rely on.
+    """
+    for name in (RECORD, "reference.json", REPORT):
+        (folder / name).unlink(missing_ok=True)
+    files.write_json(folder / LOCK, {name: ground.items.lock for name, ground in grounds.items()})
 
 
 def current(folder: Path, run_id: str) -> dict[str, Any] | None:
@@ -95,7 +113,7 @@ def make(
     identity: str,
     validation: Json,
     chosen: Json,
-    finished: Mapping[str, Finished],
+    finished: Sequence[Finished],
 ) -> dict[str, Any]:
     """Return the record of a run: everything about it that is the same each time it is run."""
     workflow = study.workflow
@@ -122,8 +140,8 @@ def make(
         },
         "classes": list(workflow.training.classes),
         "validation": validation,
-        "products": {name: _products(done) for name, done in finished.items()},
-        "zones": {name: _zones(done) for name, done in finished.items()},
+        "products": {done.region: _products(done) for done in finished},
+        "zones": {done.region: _zones(done) for done in finished},
         "seed": workflow.seed,
         "caveats": list(workflow.caveats),
         "versions": versions(),
@@ -132,7 +150,7 @@ def make(
 
 def finish(folder: Path, written: dict[str, Any], timings: Mapping[str, float]) -> dict[str, Any]:
     """Write the record last, with the digest of every file it speaks for; timings lie apart."""
-    apart = {RECORD, "timings.json", "report.html", "reference.json", ".lock"}
+    apart = {RECORD, REPORT, "timings.json", "reference.json", ".lock"}
     paths = [
         p
         for p in sorted(folder.rglob("*"))

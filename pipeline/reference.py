@@ -6,6 +6,7 @@ baselines do on every labelled pixel of blocks they were not trained on.
 """
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,21 +23,22 @@ from rasterio.vrt import WarpedVRT
 
 from pipeline import files, record
 from pipeline.blocks import run_blocks
-from pipeline.contracts import Samples, as_samples
+from pipeline.contracts import as_samples
 from pipeline.errors import PlanError, ReadError
 from pipeline.grid import Block, blocks, crop
 from pipeline.remote import open_raster
 from pipeline.report import write_report
-from pipeline.run import Job, Told, columns_of, contenders, cuts, find_sites, take_samples
-from pipeline.study import (
-    Derivation,
-    Ground,
-    Study,
-    derivation,
-    load_study,
-    prepare,
-    resolve_catalog,
+from pipeline.run import (
+    Job,
+    Ready,
+    Told,
+    all_columns,
+    contenders,
+    cuts,
+    make_ready,
+    take_samples,
 )
+from pipeline.study import Derivation, Ground, derivation
 from pipeline.validation import Trial, class_scores, validate
 
 REFERENCE = "reference.json"
@@ -70,15 +72,16 @@ class TakeReference:
         layers = np.stack([evidence[name].values for name in self.columns])
         labelled = np.isin(truth, list(self.names)) & np.isfinite(layers).all(axis=0)
         rows, columns = np.nonzero(labelled)
-        x, y = grid.affine * (columns + 0.5, rows + 0.5)
+        x = grid.coordinates["x"].values[columns]
+        y = grid.coordinates["y"].values[rows]
         names = np.array([self.names[int(number)] for number in truth[labelled]], dtype=str)
         return xr.Dataset(
             {
                 "layers": (("sample", "layer"), layers[:, labelled].T),
                 "label": ("sample", names),
                 "region": ("sample", np.full(len(names), self.region)),
-                "x": ("sample", np.asarray(x, dtype=float)),
-                "y": ("sample", np.asarray(y, dtype=float)),
+                "x": ("sample", x),
+                "y": ("sample", y),
             },
             {"layer": list(self.columns)},
         )
@@ -92,18 +95,16 @@ def score(job: Job, references: Mapping[str, Reference], told: Told) -> dict[str
     PlanError : the folder holds no current run of this workflow, or a region is not one of its own.
     ReadError : a reference cannot be read.
     """
-    study = load_study(job.workflow, job.configs)
+    ready = make_ready(job, told)
+    regions = ready.study.regions
     for name in references:
-        if name not in study.regions:
+        if name not in regions:
             raise PlanError(
-                f"the region '{name}' is not one of the workflow's ({', '.join(study.regions)})",
+                f"the region '{name}' is not one of the workflow's ({', '.join(regions)})",
                 where="--reference",
                 remedy="write --reference REGION=PATH with one of them",
             )
-    catalog = resolve_catalog(study, job.catalog)
-    grounds = {name: prepare(study, name, catalog) for name in study.regions}
-    sites = find_sites(study, catalog)
-    done = record.current(job.out, record.identity(study, grounds, sites))
+    done = record.current(job.out, ready.identity)
     if done is None:
         raise PlanError(
             "holds no current run of this workflow on this catalog",
@@ -118,19 +119,16 @@ def score(job: Job, references: Mapping[str, Reference], told: Told) -> dict[str
             return found
 
     with files.hold(job.out):
-        told("score maps", 0, len(references))
-        scores: dict[str, Any] = {
-            "key": key,
-            "regions": {
-                name: _score_maps(study, grounds[name], reference, job.out / name)
-                for name, reference in references.items()
-                if name in study.workflow.mapping.regions
-            },
-        }
-        learnt = {n: r for n, r in references.items() if n in study.workflow.training.regions}
+        workflow = ready.study.workflow
+        shown = [name for name in references if name in workflow.mapping.regions]
+        learnt = {n: r for n, r in references.items() if n in workflow.training.regions}
+        scores: dict[str, Any] = {"key": key, "regions": {}}
+        for number, name in enumerate(shown, start=1):
+            scores["regions"][name] = _score_maps(ready, name, references[name])
+            told("score maps", number, len(shown))
         if learnt:
-            samples = take_samples(study, grounds, sites, job, job.out / "work", told)
-            scores["validation"] = _try_everywhere(study, grounds, samples, learnt, job, told)
+            scores["validation"] = _try_everywhere(ready, learnt)
+        shutil.rmtree(job.out / "work", ignore_errors=True)
         files.write_json(path, scores)
         write_report(done, job.out, scores)
     return scores
@@ -168,9 +166,10 @@ def class_names(path: Path, classes: Sequence[str]) -> dict[int, str]:
     return {number: name for number, name in named.items() if name in classes}
 
 
-def _score_maps(study: Study, ground: Ground, reference: Reference, folder: Path) -> dict[str, Any]:
+def _score_maps(ready: Ready, name: str, reference: Reference) -> dict[str, Any]:
     """Return per-class agreement of a region's score maps with its reference."""
-    classes = study.workflow.training.classes
+    ground, folder = ready.grounds[name], ready.job.out / name
+    classes = ready.study.workflow.training.classes
     names = class_names(reference.classes, classes)
     truth = read_classes(reference.classes, ground.grid)
     scores = np.stack([_read(folder / f"score_{name}.tif") for name in classes], axis=-1)
@@ -179,7 +178,7 @@ def _score_maps(study: Study, ground: Ground, reference: Reference, folder: Path
     found = class_scores(labels, scores[known], classes)
     result: dict[str, Any] = {
         "pixels": int(known.sum()),
-        "trained_here": ground.name in study.workflow.training.regions,
+        "trained_here": ground.name in ready.study.workflow.training.regions,
         "auc": _known_mean(found[:, 0]),
         "ap": _known_mean(found[:, 1]),
         "per_class": {
@@ -210,28 +209,22 @@ def _capture(ground: Ground, deposits: Path, folder: Path) -> dict[str, Any]:
     }
 
 
-def _try_everywhere(
-    study: Study,
-    grounds: Mapping[str, Ground],
-    samples: Samples,
-    references: Mapping[str, Reference],
-    job: Job,
-    told: Told,
-) -> dict[str, Any]:
+def _try_everywhere(ready: Ready, references: Mapping[str, Reference]) -> dict[str, Any]:
     """Validate as the run did, but score every labelled pixel of the held-out blocks."""
-    classes = study.workflow.training.classes
-    columns = tuple(dict.fromkeys(c for n in study.recipes for c in columns_of(study, n)))
+    classes = ready.study.workflow.training.classes
+    columns = all_columns(ready.study)
     parts = []
     for name, reference in references.items():
-        ground = grounds[name]
+        ground = ready.grounds[name]
         numbers = class_names(reference.classes, classes)
-        task = TakeReference(derivation(study, ground), name, reference.classes, numbers, columns)
-        cut = list(blocks(ground.grid.shape, job.block))
-        parts += run_blocks(task, cut, job.workers, partial(told, f"reference {name}"))
-    pixels = as_samples(xr.concat(parts, dim="sample"))
-    trial = Trial(samples, pixels, classes, 0.0, study.workflow.seed)
-    hear = partial(told, "validate on the reference")
-    return validate(trial, contenders(study), cuts(study, grounds), hear)
+        derive = derivation(ready.study, ground)
+        task = TakeReference(derive, name, reference.classes, numbers, columns)
+        cut = list(blocks(ground.shape, ready.job.block))
+        parts += run_blocks(task, cut, ready.job.workers, partial(ready.told, f"reference {name}"))
+    pixels = as_samples(xr.concat(parts, dim="sample", coords="minimal", compat="override"))
+    trial = Trial(take_samples(ready), pixels, classes, 0.0, ready.study.workflow.seed)
+    hear = partial(ready.told, "validate on the reference")
+    return validate(trial, contenders(ready.study), cuts(ready), hear)
 
 
 def _read(path: Path) -> NDArray[np.float32]:

@@ -55,6 +55,24 @@ class Job:
     """Side of a block, pixels; it never changes a result."""
 
 
+@dataclass(frozen=True)
+class Ready:
+    """A job with its study loaded and its imagery found: all that the steps need."""
+
+    job: Job
+    study: Study
+    grounds: Mapping[str, Ground]
+    sites: Mapping[str, Path]
+    identity: str
+    """Digest of everything the products are made from."""
+    told: Told
+
+    @property
+    def work(self) -> Path:
+        """The folder of unfinished work; another identity has another."""
+        return self.job.out / "work" / self.identity[:16]
+
+
 def run(job: Job, told: Told) -> dict[str, Any]:
     """Do a study, and return its run record; a run that is current is not done again.
 
@@ -62,45 +80,53 @@ def run(job: Job, told: Told) -> dict[str, Any]:
     ------
     ProspectraError : one of its children, see `pipeline.errors`; nothing is left half-written.
     """
+    ready = make_ready(job, told)
+    with files.hold(job.out):
+        files.sweep(job.out)
+        if (known := record.current(job.out, ready.identity)) is not None:
+            return known
+
+        timings: dict[str, float] = {}
+        record.begin(job.out, ready.grounds)
+        with timed(timings, "sample"):
+            samples = take_samples(ready)
+        with timed(timings, "validate"):
+            validation = try_model(ready, samples)
+        with timed(timings, "fit"):
+            model = fit_model(ready, samples)
+        finished = []
+        for name in ready.study.workflow.mapping.regions:
+            ground, folder = ready.grounds[name], job.out / name
+            with timed(timings, f"map {name}"):
+                maps = map_region(ready, ground, model)
+            with timed(timings, f"publish {name}"):
+                origin = record.origin(ready.identity)
+                finished.append(publish_region(ready.study, ground, maps, folder, origin, told))
+        with timed(timings, "record"):
+            workflow = ready.study.workflow
+            write_collection(job.out / "stac", workflow.name, workflow.title, finished)
+            files.write_bytes(job.out / "model.skops", model.read_bytes())
+            chosen = load(model).chosen.model_dump(mode="json")
+            made = record.make(
+                ready.study, ready.grounds, ready.identity, validation, chosen, finished
+            )
+            write_report(made, job.out)
+        done = record.finish(job.out, made, timings)
+        shutil.rmtree(job.out / "work")
+    return done
+
+
+def make_ready(job: Job, told: Told) -> Ready:
+    """Load the study, search its imagery, find its sites, and work out the run's identity."""
     study = load_study(job.workflow, job.configs)
     catalog = resolve_catalog(study, job.catalog)
     sites = find_sites(study, catalog)
-    with files.hold(job.out):
-        files.sweep(job.out)
-        told("search", 0, 1)
-        grounds = {name: prepare(study, name, catalog) for name in study.regions}
-        identity = record.identity(study, grounds, sites)
-        if (known := record.current(job.out, identity)) is not None:
-            return known
-
-        work = job.out / "work" / identity[:16]
-        timings: dict[str, float] = {}
-        files.write_json(job.out / record.LOCK, {n: g.items.lock for n, g in grounds.items()})
-        with timed(timings, "sample"):
-            samples = take_samples(study, grounds, sites, job, work, told)
-        with timed(timings, "validate"):
-            validation = try_model(study, grounds, samples, work, told)
-        with timed(timings, "fit"):
-            model = fit_model(study, grounds, samples, work)
-        finished = {}
-        for name in study.workflow.mapping.regions:
-            with timed(timings, f"map {name}"):
-                maps = map_region(study, grounds[name], model, work, job, told)
-            with timed(timings, f"publish {name}"):
-                finished[name] = publish_region(
-                    study, grounds[name], maps, job.out / name, identity, told
-                )
-        with timed(timings, "record"):
-            write_collection(
-                job.out / "stac", study.workflow.name, study.workflow.title, list(finished.values())
-            )
-            chosen = load(model).chosen.model_dump(mode="json")
-            shutil.copyfile(model, job.out / "model.skops")
-            done = record.make(study, grounds, identity, validation, chosen, finished)
-            write_report(done, job.out)
-            done = record.finish(job.out, done, timings)
-        shutil.rmtree(job.out / "work")
-    return done
+    grounds = {}
+    for number, name in enumerate(study.regions):
+        told("search", number, len(study.regions))
+        grounds[name] = prepare(study, name, catalog)
+    told("search", len(grounds), len(grounds))
+    return Ready(job, study, grounds, sites, record.identity(study, grounds, sites), told)
 
 
 def find_sites(study: Study, catalog: str) -> dict[str, Path]:
@@ -116,90 +142,88 @@ def find_sites(study: Study, catalog: str) -> dict[str, Path]:
     return found
 
 
-def take_samples(
-    study: Study,
-    grounds: Mapping[str, Ground],
-    sites: Mapping[str, Path],
-    work: Path,
-    job: Job,
-    told: Told,
-) -> Samples:
+def take_samples(ready: Ready) -> Samples:
     """Take the evidence at every training site, visiting only blocks that hold sites."""
-    path = work / "samples.npz"
+    path = ready.work / "samples.npz"
     if path.is_file():
         return load_samples(path)
-    training = study.workflow.training
-    columns = tuple(dict.fromkeys(c for name in study.recipes for c in columns_of(study, name)))
+    study, training = ready.study, ready.study.workflow.training
     parts = []
     for name in training.regions:
-        ground = grounds[name]
-        found = read_sites(sites[name], training.label, training.classes)
+        ground = ready.grounds[name]
+        found = read_sites(ready.sites[name], training.label, training.classes)
         placed = place_sites(found, ground.grid, ground.outline, name)
-        visited = [b for b in blocks(ground.grid.shape, job.block) if len(sites_in(placed, b))]
-        task = TakeSamples(derivation(study, ground), name, placed, columns)
-        parts += run_blocks(task, visited, job.workers, partial(told, f"sample {name}"))
+        visited = [b for b in blocks(ground.shape, ready.job.block) if len(sites_in(placed, b))]
+        task = TakeSamples(derivation(study, ground), name, placed, all_columns(study))
+        parts += run_blocks(task, visited, ready.job.workers, partial(ready.told, f"sample {name}"))
     samples = gather(parts, f"workflow {study.workflow.name}")
     save_samples(samples, path)
     return samples
 
 
-def try_model(
-    study: Study, grounds: Mapping[str, Ground], samples: Samples, work: Path, told: Told
-) -> dict[str, Any]:
+def try_model(ready: Ready, samples: Samples) -> dict[str, Any]:
     """Try the model against its baselines on ground held out in space."""
-    path = work / "validation.json"
+    path = ready.work / "validation.json"
     if path.is_file():
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return found
-    trial = Trial(
-        samples, samples, study.workflow.training.classes, study.layers.halo, study.workflow.seed
-    )
-    validation = validate(trial, contenders(study), cuts(study, grounds), partial(told, "validate"))
-    files.write_json(path, validation)
-    return validation
+    workflow = ready.study.workflow
+    buffer = ready.study.layers.halo
+    trial = Trial(samples, samples, workflow.training.classes, buffer, workflow.seed)
+    tried = validate(trial, contenders(ready.study), cuts(ready), partial(ready.told, "validate"))
+    files.write_json(path, tried)
+    return tried
 
 
-def fit_model(study: Study, grounds: Mapping[str, Ground], samples: Samples, work: Path) -> Path:
-    """Fit the model on every sample, and store it."""
-    path = work / "model.skops"
+def fit_model(ready: Ready, samples: Samples) -> Path:
+    """Fit the model on every sample, store it, and return the file."""
+    path = ready.work / "model.skops"
     if not path.is_file():
-        columns = columns_of(study, study.workflow.model)
+        workflow = ready.study.workflow
+        columns = columns_of(ready.study, workflow.model)
         values = samples["layers"].sel(layer=list(columns)).values
-        folds = cuts(study, grounds)[0].folds_of(samples)
-        labels = samples["label"].values
-        names = columns, study.workflow.training.classes
-        recipe = study.recipes[study.workflow.model]
-        save(fit_ensemble(values, labels, folds, recipe, study.workflow.seed, names), path)
+        folds = cuts(ready)[0].folds_of(samples)
+        recipe = ready.study.recipes[workflow.model]
+        names = columns, workflow.training.classes
+        model = fit_ensemble(values, samples["label"].values, folds, recipe, workflow.seed, names)
+        save(model, path)
     return path
 
 
-def map_region(study: Study, ground: Ground, model: Path, work: Path, job: Job, told: Told) -> Path:
-    """Map every block of a region that is not mapped yet, into a store."""
-    maps = work / f"{ground.name}.zarr"
-    fills = map_fills(study.workflow.training.classes, study.layers.mapped)
-    store.create(maps, ground.items.digest, ground.grid.shape, job.block, fills)
-    task = MapBlock(derivation(study, ground), model, maps)
-    left = list(blocks(ground.grid.shape, job.block))
-    run_blocks(task, left, job.workers, partial(told, f"map {ground.name}"))
+def map_region(ready: Ready, ground: Ground, model: Path) -> Path:
+    """Map every block of a region that is not mapped yet, and return the store of its maps."""
+    maps = ready.work / f"{ground.name}.zarr"
+    size = ready.job.block
+    fills = map_fills(ready.study.workflow.training.classes, ready.study.layers.mapped)
+    store.create(maps, f"{ready.identity} {size}", ground.shape, size, fills)
+    task = MapBlock(derivation(ready.study, ground), model, maps)
+    progress = partial(ready.told, f"map {ground.name}")
+    run_blocks(task, list(blocks(ground.shape, size)), ready.job.workers, progress)
     return maps
 
 
 def columns_of(study: Study, model: str) -> tuple[str, ...]:
     """Return the evidence layers a model looks at."""
-    recipe = study.recipes[model]
-    return tuple(dict.fromkeys(c for f in recipe.features for c in study.layers.layers_of(f)))
+    features = study.recipes[model].features
+    return tuple(dict.fromkeys(c for f in features for c in study.layers.layers_of(f)))
+
+
+def all_columns(study: Study) -> tuple[str, ...]:
+    """Return the evidence layers that any model of the study looks at."""
+    return tuple(dict.fromkeys(c for name in study.recipes for c in columns_of(study, name)))
 
 
 def contenders(study: Study) -> list[Contender]:
     """Return the workflow's model and its baselines."""
-    return [Contender(n, r, columns_of(study, n)) for n, r in study.recipes.items()]
+    return [Contender(n, recipe, columns_of(study, n)) for n, recipe in study.recipes.items()]
 
 
-def cuts(study: Study, grounds: Mapping[str, Ground]) -> list[Layout]:
+def cuts(ready: Ready) -> list[Layout]:
     """Return the ways of cutting the training regions into blocks and folds."""
-    bounds = {name: grounds[name].bounds for name in study.workflow.training.regions}
-    wanted = study.workflow.validation
-    return layouts(bounds, wanted.block, wanted.folds, wanted.layouts, study.workflow.seed)
+    workflow = ready.study.workflow
+    bounds = {name: ready.grounds[name].bounds for name in workflow.training.regions}
+    wanted = workflow.validation
+    return layouts(bounds, wanted.block, wanted.folds, wanted.layouts, workflow.seed)
 
 
 @contextmanager

@@ -37,7 +37,7 @@ def create(path: Path, key: str, shape: tuple[int, int], block: int, maps: Fill)
         return
     with files.writing(path):
         shutil.rmtree(path, ignore_errors=True)
-        group = zarr.open_group(path, mode="w")
+        group = zarr.open_group(_maps(path), mode="w")
         for name, (dtype, fill) in maps.items():
             group.create_array(
                 name,
@@ -54,7 +54,7 @@ def create(path: Path, key: str, shape: tuple[int, int], block: int, maps: Fill)
 def write(path: Path, block: Block, maps: Mapping[str, NDArray[Any]]) -> None:
     """Write the maps of one block, then the digest that says they are whole."""
     with files.writing(path):
-        group = zarr.open_group(path, mode="r+")
+        group = zarr.open_group(_maps(path), mode="r+")
         for name, values in maps.items():
             array = group[name]
             assert isinstance(array, zarr.Array)  # noqa: S101 (for the type checker)
@@ -70,19 +70,24 @@ def is_done(path: Path, block: Block) -> bool:
     try:
         recorded: dict[str, str] = json.loads(stamp.read_text())
         return all(_digest(read(path, n)[block.slices]) == d for n, d in recorded.items())
-    except (ValueError, KeyError, OSError):
+    except (ValueError, KeyError, AttributeError, OSError):  # a stamp or a chunk that was damaged
         return False
 
 
 def read(path: Path, name: str) -> Any:
     """Return one map (y, x) of a store, sliced lazily."""
-    return zarr.open_group(path, mode="r")[name]
+    return zarr.open_group(_maps(path), mode="r")[name]
 
 
 def open_lazily(path: Path) -> xr.Dataset:
     """Return a store as a lazy Dataset."""
-    opened: xr.Dataset = xr.open_zarr(path, consolidated=False)
+    opened: xr.Dataset = xr.open_zarr(_maps(path), consolidated=False)
     return opened
+
+
+def _maps(path: Path) -> Path:
+    """Return the Zarr group, which holds nothing but Zarr, so that any reader opens it."""
+    return path / "maps"
 
 
 def _stamp(path: Path, block: Block) -> Path:

@@ -54,6 +54,12 @@ class Ground:
     outline: BaseGeometry
 
     @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the grid."""
+        rows, columns = self.grid.shape
+        return rows, columns
+
+    @property
     def bounds(self) -> tuple[float, float, float, float]:
         """Left, bottom, right, top of the grid, metres."""
         found = self.grid.extent.boundingbox

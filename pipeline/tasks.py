@@ -71,7 +71,7 @@ class MapBlock:
         model = _model(self.model)
         score, spread = predict(model, layers)
         known = [np.isfinite(layers[name]) for name in model.layers]
-        support = np.mean(known, axis=0, dtype=np.float32)
+        support: NDArray[np.float32] = np.stack(known).mean(axis=0, dtype=np.float32)
         codes = quantise(score)
         maps = {f"score_{name}": codes[k] for k, name in enumerate(model.classes)}
         maps |= {

@@ -2,12 +2,14 @@
 
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import pytest
-from distributed import LocalCluster, SpecCluster
+from distributed import LocalCluster
 
 from pipeline import blocks as engine
 from pipeline.blocks import Workers, run_blocks
@@ -121,7 +123,7 @@ def cluster():
         threads_per_worker=1,
         processes=True,
         host="127.0.0.1",
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",
         silence_logs=50,
     ) as made:
         yield made
@@ -154,35 +156,21 @@ def test_a_task_that_kills_its_workers_is_told():
         run_blocks(dies, BLOCKS, Workers.at(made.scheduler_address))
 
 
-def wait(_block, until):
-    while not os.path.exists(until):  # noqa: PTH110 (a task on a worker, kept plain)
+def waits(block, until):
+    while block != BLOCKS[0] and not Path(until).exists():
         time.sleep(0.05)
 
 
 @pytest.mark.slow
 def test_a_scheduler_that_goes_away_is_told(tmp_path):
-    stop = tmp_path / "stop"
-    made: list[SpecCluster] = []
-
-    def progress(_done, _total):
-        made[0].close()
-
-    with cluster() as here:
-        made.append(here)
-        run = partial(run_blocks, first_only(stop), BLOCKS, Workers.at(here.scheduler_address))
-        with pytest.raises(ClusterError):
-            run(progress)
-        stop.touch()
-
-
-def first_only(stop):
-    """A task that ends for the first block and waits for ever on the others."""
-    return partial(first_or_wait, stop=str(stop))
-
-
-def first_or_wait(block, stop):
-    if block != BLOCKS[0]:
-        wait(block, stop)
+    task = partial(waits, until=str(tmp_path / "stop"))
+    with cluster() as made, ThreadPoolExecutor() as other:
+        running = other.submit(run_blocks, task, BLOCKS, Workers.at(made.scheduler_address))
+        time.sleep(1.5)
+        made.close()
+        (tmp_path / "stop").touch()
+        with pytest.raises(ClusterError, match="went away"):
+            running.result(timeout=60)
 
 
 def test_a_block_knows_its_own_name_on_every_worker():

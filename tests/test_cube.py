@@ -334,7 +334,26 @@ def test_a_ramp_in_another_utm_zone_is_read_to_its_place(tmp_path: Path) -> None
     foreign = scene(tmp_path, "a", stored, crs="EPSG:32612", left=left, top=top)
     found = read([foreign], here)["reflectance"].values[0]
     expected = plane(LEFT, TOP, 20.0, (100, 120)) * 1e-4 - 0.1
-    np.testing.assert_allclose(found, expected, atol=2e-5)  # 0.2 counts: 0.02 of a pixel
+    np.testing.assert_allclose(found, expected, atol=1e-6)  # 0.01 counts: 0.001 of a pixel
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        {"left": LEFT - 7, "top": TOP + 13},
+        {"left": LEFT - 605, "top": TOP + 600, "resolution": 10.0},
+        {"left": -35_000.0, "top": 4_118_000.0, "crs": "EPSG:32612"},
+        {"left": -117.0 + 6e-5, "top": 37.05, "resolution": 2.3e-4, "crs": "EPSG:4326"},
+    ],
+)
+def test_the_size_of_a_block_changes_no_value(tmp_path: Path, where: dict[str, Any]) -> None:
+    dates = [scene(tmp_path, f"d{n}", counts(n, (420, 450)), nodata=0, **where) for n in (1, 2)]
+    region = crop(grid(), Block(3, 90, 5, 118))
+    whole = read(dates, region)["reflectance"].values
+    assert np.isfinite(whole).mean() > 0.99
+    for block in (Block(0, 31, 0, 40), Block(31, 87, 40, 113), Block(17, 60, 9, 77)):
+        part = read(dates, crop(region, block))["reflectance"].values
+        np.testing.assert_array_equal(part, whole[(slice(None), *block.slices)])
 
 
 def test_missing_pixels_do_not_bleed_when_warped(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_a_block_that_was_written_is_done_and_reads_back(path):
 def test_blocks_lie_in_chunks_of_their_own(path):
     for block in BLOCKS:
         store.write(path, block, maps_of(block))
-    chunks = [p for p in (path / "clay" / "c").rglob("*") if p.is_file()]
+    chunks = [p for p in (path / "maps" / "clay" / "c").rglob("*") if p.is_file()]
     assert len(chunks) == len(BLOCKS)
     opened = store.open_lazily(path)
     assert opened["clay"].dims == ("y", "x")
@@ -66,7 +66,7 @@ def test_blocks_lie_in_chunks_of_their_own(path):
 def test_a_flipped_byte_undoes_its_block_and_no_other(path, name):
     for block in BLOCKS:
         store.write(path, block, maps_of(block))
-    chunk = path / name / "c" / "0" / "1"
+    chunk = path / "maps" / name / "c" / "0" / "1"
     content = bytearray(chunk.read_bytes())
     content[5] ^= 1
     chunk.write_bytes(content)
@@ -78,8 +78,8 @@ def test_a_flipped_byte_undoes_its_block_and_no_other(path, name):
 def test_a_chunk_that_is_gone_or_short_undoes_its_block(path):
     for block in BLOCKS:
         store.write(path, block, maps_of(block))
-    (path / "class" / "c" / "0" / "0").unlink()
-    short = path / "clay" / "c" / "1" / "0"
+    (path / "maps" / "class" / "c" / "0" / "0").unlink()
+    short = path / "maps" / "clay" / "c" / "1" / "0"
     short.write_bytes(short.read_bytes()[:100])
     assert [store.is_done(path, block) for block in BLOCKS] == [False, True, False, True]
 

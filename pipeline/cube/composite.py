@@ -8,20 +8,11 @@ import xarray as xr
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
-from rasterio.windows import Window
 
 from pipeline.contracts import Reflectance, as_reflectance
 from pipeline.cube.median import median
 from pipeline.cube.scenes import Scene
-from pipeline.cube.source import (
-    Source,
-    covers,
-    opened,
-    read_warped,
-    read_window,
-    touches,
-    window_in_step,
-)
+from pipeline.cube.source import Placed, Source, place, read_into, touches
 from pipeline.plan import Sensor
 from pipeline.remote import GDAL_SETTINGS
 
@@ -33,9 +24,9 @@ def read_reflectance(
 ) -> Reflectance:
     """Read a block and return its composite: the median of the clear dates, band by band.
 
-    A file whose pixels are the grid's own is read as it is; any other is warped: bilinear, averaged
-    where its pixels are the smaller, the quality mask always by nearest neighbour. Negative
-    reflectance is kept. The grid may reach past the files (a halo): there is nothing there.
+    A file whose pixels are the grid's own is read as it is; any other is resampled: bilinear, or
+    the mean where its pixels are the smaller, and the quality mask always by nearest neighbour.
+    Negative reflectance is kept. The grid may reach past the files: there is nothing there.
 
     Parameters
     ----------
@@ -113,33 +104,27 @@ class _Dates:
 
 
 def _read_dates(sources: list[Source], grid: GeoBox) -> _Dates:
-    windows = [window_in_step(source, grid) for source in sources]
-    missing = [_nodata(source) for source in sources]
-    dtype = _common_dtype(sources, windows, missing)
+    placed = [place(source, grid) for source in sources]
+    dtype = _common_dtype(placed)
     counts = np.empty((len(sources), *grid.shape), dtype)
     scaling = np.array([(s.scale, s.offset, np.nan) for s in sources], np.float32)
-    for date, (source, window, nodata) in enumerate(zip(sources, windows, missing, strict=True)):
-        if window is None:
-            read_warped(source, grid, nodata, counts[date], classes=False)
-            continue
-        scaling[date, 2] = np.nan if nodata is None else nodata
-        if not covers(source, window):
-            counts[date] = np.nan if dtype.kind == "f" else nodata
-        read_window(source, window, counts[date])
+    for date, here in enumerate(placed):
+        if here.corner is not None and here.nodata is not None:
+            scaling[date, 2] = here.nodata
+        if not here.covers:
+            counts[date] = np.nan if dtype.kind == "f" else here.nodata
+        read_into(here, counts[date])
     return _Dates(counts, scaling)
 
 
-def _common_dtype(
-    sources: list[Source], windows: list[Window | None], missing: list[float | None]
-) -> np.dtype[np.generic]:
+def _common_dtype(placed: list[Placed]) -> np.dtype[np.generic]:
     """Return the files' own dtype if it can say "nothing" where it has to, else float32 (NaN)."""
-    dtypes = [opened(source).dtype for source in sources]
-    for source, window, nodata, dtype in zip(sources, windows, missing, dtypes, strict=True):
-        if dtype != dtypes[0] or window is None:
+    first = placed[0].file.dtype
+    for here in placed:
+        as_it_is = here.file.dtype == first and here.corner is not None
+        if not as_it_is or not (here.covers or _holds(first, here.nodata)):
             return np.dtype(np.float32)
-        if not (covers(source, window) or _holds(dtype, nodata)):
-            return np.dtype(np.float32)
-    return dtypes[0]
+    return first
 
 
 def _holds(dtype: np.dtype[np.generic], nodata: float | None) -> bool:
@@ -152,26 +137,13 @@ def _holds(dtype: np.dtype[np.generic], nodata: float | None) -> bool:
 
 def _kept(mask: Source, keep: tuple[int, ...], grid: GeoBox) -> NDArray[np.bool_]:
     """Return where (y, x) a quality mask has one of the classes of clear ground."""
-    window = window_in_step(mask, grid)
-    if window is None:
-        warped = np.empty(grid.shape, np.float32)
-        read_warped(mask, grid, _nodata(mask), warped, classes=True)
-        return _is_any(warped, keep)
-    classes = np.zeros(grid.shape, opened(mask).dtype)
-    read = read_window(mask, window, classes)
-    out = np.zeros(grid.shape, np.bool_)
-    out[read] = _is_any(classes[read], keep)
+    placed = place(mask, grid)
+    if placed.covers:
+        classes = np.empty(grid.shape, placed.file.dtype)
+    else:
+        classes = np.full(grid.shape, np.nan, np.float32)
+    read_into(placed, classes, classes=True)
+    out: NDArray[np.bool_] = classes == keep[0]  # a tenth of the cost of numpy.isin
+    for number in keep[1:]:
+        out |= classes == number
     return out
-
-
-def _is_any(values: NDArray[np.generic], classes: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Return where values are one of a few classes (a tenth of the cost of numpy.isin)."""
-    out: NDArray[np.bool_] = values == classes[0]
-    for number in classes[1:]:
-        out |= values == number
-    return out
-
-
-def _nodata(source: Source) -> float | None:
-    declared = source.nodata
-    return opened(source).dataset.nodata if declared is None else declared

@@ -4,30 +4,28 @@ Files stay open in the thread that opened them: GDAL's handles must not be share
 and a run visits the same files block after block.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from threading import local
 from typing import Any
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
-from rasterio.warp import reproject, transform_bounds
+from rasterio.warp import transform_bounds
 from rasterio.windows import Window
 
+from pipeline.cube.resample import positions, ratio, resample
 from pipeline.errors import ReadError
 from pipeline.remote import is_address, open_raster
 
 _OPEN_FILES = 128  # a thread: stays below the usual limit of 1024 a process with eight threads
 _IN_STEP = 1e-3  # pixels: a file this near to the grid's own pixels is read without resampling
-_WARP_ERROR = 0.01  # pixels: how far GDAL may interpolate coordinates between exact ones
 
 
 @dataclass(frozen=True)
@@ -46,16 +44,33 @@ class Source:
 
 @dataclass(frozen=True, eq=False)
 class Opened:
-    """An open file with its grid."""
+    """An open file."""
 
     dataset: DatasetReader
     grid: GeoBox
+    dtype: np.dtype[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """A source, opened and laid against a grid."""
+
+    source: Source
+    file: Opened
+    grid: GeoBox
+    corner: tuple[int, int] | None
+    """The pixel (row, column) of the file at the grid's corner, if their pixels coincide."""
+    nodata: float | None
 
     @property
-    def dtype(self) -> np.dtype[Any]:
-        """The type of the counts in the file."""
-        dtype: np.dtype[Any] = np.dtype(self.dataset.dtypes[0])
-        return dtype
+    def covers(self) -> bool:
+        """Whether the whole grid can be read from the file as it is."""
+        if self.corner is None:
+            return False
+        ends = (start + size for start, size in zip(self.corner, self.grid.shape, strict=True))
+        return min(self.corner) >= 0 and all(
+            end <= size for end, size in zip(ends, self.file.grid.shape, strict=True)
+        )
 
 
 def opened(source: Source) -> Opened:
@@ -69,123 +84,69 @@ def opened(source: Source) -> Opened:
         return _THREAD.open(source.href, _version(source.href))
 
 
+def place(source: Source, grid: GeoBox) -> Placed:
+    """Lay a source against a grid; raise ReadError as `opened` does."""
+    file = opened(source)
+    nodata = file.dataset.nodata if source.nodata is None else source.nodata
+    return Placed(source, file, grid, _corner(file.grid, grid), nodata)
+
+
 def touches(source: Source, grid: GeoBox) -> bool:
     """Return whether a file and a grid have ground in common (or may have, by their bounds)."""
-    here = opened(source).dataset
+    file = opened(source)
     box = grid.extent.boundingbox
     left, bottom, right, top = box.left, box.bottom, box.right, box.top
-    if opened(source).grid.crs != grid.crs:
-        left, bottom, right, top = transform_bounds(str(grid.crs), here.crs, *box)
-    theirs = here.bounds
+    if file.grid.crs != grid.crs:
+        left, bottom, right, top = transform_bounds(str(grid.crs), file.dataset.crs, *box)
+    theirs = file.dataset.bounds
     beside = left >= theirs.right or theirs.left >= right
     return not (beside or bottom >= theirs.top or theirs.bottom >= top)
 
 
-def window_in_step(source: Source, grid: GeoBox) -> Window | None:
-    """Return the window of a file that a grid covers, if their pixels coincide; else None.
+def read_into(placed: Placed, out: NDArray[Any], *, classes: bool = False) -> None:
+    """Read a source onto its grid; where the file has no pixel, `out` (y, x) is left as it was.
 
-    The window may reach past the file's edges.
+    Raises
+    ------
+    ReadError : the file is cut short or damaged.
     """
-    theirs = opened(source).grid
-    if theirs.crs != grid.crs:
+    if placed.corner is not None:
+        _read_window(placed, placed.corner, out)
+        return
+    theirs = placed.file.grid
+    at = positions(theirs, placed.grid)
+    if at.height and at.width:
+        values = np.empty((at.height, at.width), placed.file.dtype)
+        _read_window(placed, (at.row, at.column), values)
+        out[:] = resample(values, placed.nodata, at, ratio(theirs, placed.grid), classes=classes)
+
+
+def _corner(theirs: GeoBox, grid: GeoBox) -> tuple[int, int] | None:
+    a, b, c, d, e, f = theirs.affine[:6]
+    step_x, turn_x, left, turn_y, step_y, top = grid.affine[:6]
+    if b or d or turn_x or turn_y or theirs.crs != grid.crs:
         return None
     rows, columns = grid.shape
-    column, row = theirs.wld2pix(*grid.pix2wld(0, 0))
-    right, bottom = theirs.wld2pix(*grid.pix2wld(columns, rows))
-    drift = (
-        column - round(column),
-        row - round(row),
-        right - column - columns,
-        bottom - row - rows,
-    )
-    if max(map(abs, drift)) > _IN_STEP:
+    row, column = (top - f) / e, (left - c) / a
+    stretch = (abs(step_y / e - 1) * rows, abs(step_x / a - 1) * columns)
+    if max(abs(row - round(row)), abs(column - round(column)), *stretch) > _IN_STEP:
         return None
-    return Window(round(column), round(row), columns, rows)
+    return round(row), round(column)
 
 
-def covers(source: Source, window: Window) -> bool:
-    """Return whether a window lies wholly inside a file."""
-    here = opened(source).dataset
-    rows = _overlap(window.row_off, window.height, here.height)
-    columns = _overlap(window.col_off, window.width, here.width)
-    return rows == slice(0, window.height) and columns == slice(0, window.width)
-
-
-def read_window(source: Source, window: Window, out: NDArray[Any]) -> tuple[slice, slice]:
-    """Read a window into `out` (y, x) and return the part of it that was read.
-
-    What lies past the edges of the file is left as it was.
-
-    Raises
-    ------
-    ReadError : the file is cut short or damaged.
-    """
-    here = opened(source).dataset
-    rows = _overlap(window.row_off, window.height, here.height)
-    columns = _overlap(window.col_off, window.width, here.width)
-    if rows.start < rows.stop and columns.start < columns.stop:
-        inside = Window(
-            window.col_off + columns.start,
-            window.row_off + rows.start,
-            columns.stop - columns.start,
-            rows.stop - rows.start,
-        )
-        with _told(source):
-            here.read(1, window=inside, out=out[rows, columns])
-    return rows, columns
-
-
-def read_warped(
-    source: Source, grid: GeoBox, nodata: float | None, out: NDArray[np.float32], *, classes: bool
-) -> None:
-    """Read a file of another grid into `out` (y, x), float32, NaN where it has nothing.
-
-    Classes come from the nearest pixel; numbers are interpolated between the four nearest, or
-    averaged where the file's pixels are much the smaller.
-
-    Raises
-    ------
-    ReadError : the file is cut short or damaged.
-    """
-    here = opened(source)
-    resampling = Resampling.nearest if classes else _resampling(here.grid, grid)
-    with _told(source):
-        reproject(
-            rasterio.band(here.dataset, 1),
-            out,
-            src_nodata=nodata,
-            dst_transform=grid.affine,
-            dst_crs=str(grid.crs),
-            dst_nodata=np.nan,
-            init_dest_nodata=True,
-            resampling=resampling,
-            num_threads=1,
-            tolerance=_WARP_ERROR,
-            # GDAL widens the kernel of a turned grid, which moves values by 0.07 of a pixel.
-            XSCALE=1,
-            YSCALE=1,
-        )
-
-
-def _resampling(theirs: GeoBox, grid: GeoBox) -> Resampling:
-    if theirs.crs == grid.crs:
-        coarser = abs(grid.resolution.x) / abs(theirs.resolution.x)
-    else:  # both in pixels of the file, along the grid's first row
-        coarser = _pixels_per_pixel(theirs, grid)
-    return Resampling.average if coarser > 1.5 else Resampling.bilinear
-
-
-def _pixels_per_pixel(theirs: GeoBox, grid: GeoBox) -> float:
-    left, bottom, right, top = transform_bounds(
-        str(grid.crs), str(theirs.crs), *grid.extent.boundingbox
-    )
-    area = (right - left) * (top - bottom) / abs(theirs.resolution.x * theirs.resolution.y)
-    return float(np.sqrt(area / (grid.shape[0] * grid.shape[1])))
-
-
-def _overlap(start: int, size: int, limit: int) -> slice:
-    """Return which of `size` places from `start` lie in 0..limit."""
-    return slice(min(max(-start, 0), size), max(min(limit - start, size), 0))
+def _read_window(placed: Placed, corner: tuple[int, int], out: NDArray[Any]) -> None:
+    """Read the part of a window that lies inside the file."""
+    inside = [
+        slice(min(max(-start, 0), size), max(min(limit - start, size), 0))
+        for start, size, limit in zip(corner, out.shape, placed.file.grid.shape, strict=True)
+    ]
+    rows, columns = inside
+    height, width = rows.stop - rows.start, columns.stop - columns.start
+    if height <= 0 or width <= 0:
+        return
+    window = Window(corner[1] + columns.start, corner[0] + rows.start, width, height)
+    with _told(placed.source):
+        placed.file.dataset.read(1, window=window, out=out[rows, columns])
 
 
 def _open(href: str, _version: object) -> Opened:
@@ -197,7 +158,8 @@ def _open(href: str, _version: object) -> Opened:
     # By its code where it has one: the long text of a CRS is slow to compare, and no name for maps.
     code = dataset.crs.to_epsg()
     crs = f"EPSG:{code}" if code else dataset.crs.to_wkt()
-    return Opened(dataset, GeoBox(dataset.shape, dataset.transform, crs))
+    grid = GeoBox(dataset.shape, dataset.transform, crs)
+    return Opened(dataset, grid, np.dtype(dataset.dtypes[0]))
 
 
 class _Thread(local):
@@ -215,7 +177,7 @@ def _version(href: str) -> object:
     if is_address(href):
         return None
     try:
-        found = Path(href).stat()
+        found = os.stat(href)  # noqa: PTH116 (this runs for every file of every block)
     except OSError:
         return None
     return found.st_ino, found.st_mtime_ns, found.st_size
@@ -227,9 +189,8 @@ def _told(source: Source) -> Iterator[None]:
     try:
         yield
     except ReadError as error:
-        raise ReadError(
-            error.what, where=f"{source.label} ({error.where})", remedy=error.remedy
-        ) from error
+        where = f"{source.label} ({error.where})"
+        raise ReadError(error.what, where=where, remedy=error.remedy) from error
     except RasterioError as error:
         raise ReadError(
             "is cut short or damaged",

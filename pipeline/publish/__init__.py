@@ -60,9 +60,11 @@ def _zones_on(product: Product, finished: Finished) -> gpd.GeoDataFrame | None:
 
 
 def _tiles(finished: Finished) -> list[Path]:
+    """Tile what is shown to others; evidence layers are for the desk, where a COG serves better."""
     return [
         path
         for product in finished.products
+        if product.kind != "evidence"
         for path in write_tiles(
             product.path, legend_of(product, finished.style), product.tiles, finished.release
         )

@@ -117,8 +117,9 @@ def _tiles(
         resampling=_resampling(source, legend, tms, zoom, bounds),
     ) as warped:
         for y in range(y0, y1 + 1):
-            strip = warped.read(1, window=Window(0, (y - y0) * SIZE, width, SIZE), masked=True)
-            levels = _levels(strip, legend, source.scales[0], source.offsets[0])
+            # Not `masked`: GDAL would warp everything twice.
+            strip = warped.read(1, window=Window(0, (y - y0) * SIZE, width, SIZE))
+            levels = _levels(strip, legend, source)
             for x in range(x0, x1 + 1):
                 tile = levels[:, (x - x0) * SIZE : (x - x0 + 1) * SIZE]
                 if tile.any():
@@ -136,14 +137,15 @@ def _resampling(
 
 
 def _levels(
-    band: np.ma.MaskedArray, legend: Legend, scale: float, offset: float
+    counts: NDArray[np.generic], legend: Legend, source: DatasetReader
 ) -> NDArray[np.uint8]:
-    """Return palette positions (y, x) of raw values: 0 is not mapped."""
+    """Return palette positions (y, x) of a strip of the map as stored: 0 is not mapped."""
     if legend.swatches:
-        return band.filled(0).astype(np.uint8)
-    values = np.ma.filled(band.astype(np.float64), np.nan) * scale + offset
+        return np.where(counts == source.nodata, 0, counts).astype(np.uint8)
+    values = counts * source.scales[0] + source.offsets[0]
     share = np.clip((values - legend.low) / (legend.high - legend.low), 0, 1)
-    return np.where(np.isfinite(share), 1 + np.rint(share * (LEVELS - 1)), 0).astype(np.uint8)
+    mapped = np.isfinite(share) & (counts != source.nodata)
+    return np.where(mapped, 1 + np.rint(share * (LEVELS - 1)), 0).astype(np.uint8)
 
 
 def _palette(legend: Legend) -> bytes:
