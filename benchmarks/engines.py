@@ -1,7 +1,7 @@
-"""One measurement of one engine, in a process of its own: `python -m benchmarks.engines ENGINE ...`.
+"""One measurement of one engine, in a process of its own.
 
-Prints a line of JSON. What is measured is the work itself: imports, compilation and the first
-opening of files are done before, on one block.
+Run by benchmarks.composite; prints a line of JSON. What is measured is the work itself: imports,
+compilation and the first opening of files are done before, on one block.
 """
 
 import argparse
@@ -36,6 +36,7 @@ class Case:
     catalog: Path
     grid: GeoBox
     work: Path
+    block: int
 
     @property
     def items(self) -> list[pystac.Item]:
@@ -101,7 +102,9 @@ def composite(case: Case) -> dict[str, Any]:
         values = dict(zip(BANDS, data["reflectance"].values, strict=True))
         store.write(path, block, values | {"clear_count": data["clear_count"].values})
 
-    found = _over_blocks(case, task, lambda: store.create(path, "", case.grid.shape, BLOCK, maps))
+    found = _over_blocks(
+        case, task, lambda: store.create(path, "", case.grid.shape, case.block, maps)
+    )
     keep_sample(case, np.stack([store.read(path, band)[case.sample.slices] for band in BANDS]))
     return found
 
@@ -144,7 +147,7 @@ def _maps(case: Case, *, with_evidence: bool) -> dict[str, Any]:
             write_cog(case.work / f"{name}.tif", store.read(path, name), case.grid, kind)
 
     def create() -> None:
-        store.create(path, "", case.grid.shape, BLOCK, fills)
+        store.create(path, "", case.grid.shape, case.block, fills)
 
     found = _over_blocks(case, task, create, after)
     written = sum(p.stat().st_size for p in case.work.glob("*.tif"))
@@ -211,7 +214,7 @@ def _over_blocks(
 ) -> dict[str, Any]:
     from pipeline.blocks import Workers, run_blocks
 
-    cut = list(blocks(case.grid.shape, BLOCK))
+    cut = list(blocks(case.grid.shape, case.block))
     create()
     task(cut[0])
     shutil.rmtree(case.work)
@@ -261,11 +264,12 @@ def main() -> None:
     parser.add_argument("catalog", type=Path)
     parser.add_argument("work", type=Path)
     parser.add_argument("--size", type=int, required=True)
+    parser.add_argument("--block", type=int, default=BLOCK)
     parser.add_argument("--unaligned", action="store_true")
     asked = parser.parse_args()
     asked.work.mkdir(parents=True, exist_ok=True)
     grid = tile_grid(asked.size, unaligned=asked.unaligned)
-    found = ENGINES[asked.engine](Case(asked.catalog, grid, asked.work))
+    found = ENGINES[asked.engine](Case(asked.catalog, grid, asked.work, asked.block))
     print(json.dumps(found | {"peak_mb": peak_mb()}))
 
 

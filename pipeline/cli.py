@@ -1,6 +1,7 @@
 """The door: the only room that prints. Whatever is heavy is imported when a command needs it."""
 
 import json
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -81,6 +82,13 @@ def score(
     deposits: Annotated[
         list[str] | None, typer.Option(help="REGION=PATH of known deposits (points).")
     ] = None,
+    held_out: Annotated[
+        bool,
+        typer.Option(
+            "--held-out",
+            help="Also validate on every labelled pixel of held-out blocks (some minutes).",
+        ),
+    ] = False,
     catalog: Catalog = None,
     out: Out = None,
     cluster: Cluster = None,
@@ -100,7 +108,7 @@ def score(
             for region, path in _pairs("--reference", reference).items()
         }
         with _progress() as told:
-            scores = do(job, references, told)
+            scores = do(job, references, told, held_out=held_out)
     if as_json:
         _print_json(scores)
     else:
@@ -122,6 +130,7 @@ def world(
 
 def main() -> None:
     """Run the command line."""
+    logging.captureWarnings(True)  # what libraries tell their developers is not for users
     try:
         app()
     except KeyboardInterrupt:

@@ -87,8 +87,15 @@ class TakeReference:
         )
 
 
-def score(job: Job, references: Mapping[str, Reference], told: Told) -> dict[str, Any]:
+def score(
+    job: Job, references: Mapping[str, Reference], told: Told, *, held_out: bool = False
+) -> dict[str, Any]:
     """Score a finished run against reference maps, and put the scores in its report.
+
+    Parameters
+    ----------
+    held_out : also train on the sites of some blocks and score every labelled pixel of the
+        others, for the model and its baselines over every layout (long).
 
     Raises
     ------
@@ -111,7 +118,7 @@ def score(job: Job, references: Mapping[str, Reference], told: Told) -> dict[str
             where=str(job.out),
             remedy="run 'prospectra run' with the same workflow, catalog and folder first",
         )
-    key = files.digest_of([done["digest"], *(_digest(r) for r in references.values())])
+    key = files.digest_of([done["digest"], held_out, *(_digest(r) for r in references.values())])
     path = job.out / REFERENCE
     if path.is_file():
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -126,7 +133,7 @@ def score(job: Job, references: Mapping[str, Reference], told: Told) -> dict[str
         for number, name in enumerate(shown, start=1):
             scores["regions"][name] = _score_maps(ready, name, references[name])
             told("score maps", number, len(shown))
-        if learnt:
+        if held_out and learnt:
             scores["validation"] = _try_everywhere(ready, learnt)
         shutil.rmtree(job.out / "work", ignore_errors=True)
         files.write_json(path, scores)

@@ -25,7 +25,7 @@ GDAL_SETTINGS: dict[str, str | int] = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "GDAL_VRT_ENABLE_PYTHON": "NO",
     "GDAL_NUM_THREADS": 1,
-    "GDAL_CACHEMAX": 64,  # MB; blocks are read once, so a cache only holds memory
+    "GDAL_CACHEMAX": 128 * 2**20,  # bytes; most blocks are read once, so more only holds memory
     "GDAL_HTTP_TIMEOUT": int(TIMEOUT),
     "GDAL_HTTP_CONNECTTIMEOUT": 10,
     "GDAL_HTTP_MAX_RETRY": 5,

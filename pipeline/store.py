@@ -54,11 +54,8 @@ def create(path: Path, key: str, shape: tuple[int, int], block: int, maps: Fill)
 def write(path: Path, block: Block, maps: Mapping[str, NDArray[Any]]) -> None:
     """Write the maps of one block, then the digest that says they are whole."""
     with files.writing(path):
-        group = zarr.open_group(_maps(path), mode="r+")
         for name, values in maps.items():
-            array = group[name]
-            assert isinstance(array, zarr.Array)  # noqa: S101 (for the type checker)
-            array[block.slices] = values
+            _write_chunk(_maps(path) / name, block, values)
     files.write_json(_stamp(path, block), {name: _digest(maps[name]) for name in sorted(maps)})
 
 
@@ -85,6 +82,17 @@ def open_lazily(path: Path) -> xr.Dataset:
     return opened
 
 
+def _write_chunk(array: Path, block: Block, values: NDArray[Any]) -> None:
+    """Write one chunk as Zarr lays it out: Zarr itself would take ten times as long over it."""
+    layout = json.loads((array / "zarr.json").read_bytes())
+    side = layout["chunk_grid"]["configuration"]["chunk_shape"][0]
+    whole = np.zeros((side, side), layout["data_type"])  # what lies past the edge is never read
+    whole[: values.shape[0], : values.shape[1]] = values
+    chunk = array / "c" / str(block.y0 // side) / str(block.x0 // side)
+    chunk.parent.mkdir(parents=True, exist_ok=True)
+    chunk.write_bytes(whole.astype(whole.dtype.newbyteorder("<"), copy=False).data)
+
+
 def _maps(path: Path) -> Path:
     """Return the Zarr group, which holds nothing but Zarr, so that any reader opens it."""
     return path / "maps"
@@ -95,4 +103,4 @@ def _stamp(path: Path, block: Block) -> Path:
 
 
 def _digest(values: NDArray[Any]) -> str:
-    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(values).data).hexdigest()

@@ -84,9 +84,9 @@ def place_sites(
     TrainingError : a site lies outside the region.
     """
     placed = sites.to_crs(str(grid.crs)).reset_index(drop=True)
-    column, row = ~grid.affine * (placed.geometry.x.to_numpy(), placed.geometry.y.to_numpy())
+    with np.errstate(invalid="ignore"):  # a site that the CRS cannot hold is at infinity
+        column, row = ~grid.affine * (placed.geometry.x.to_numpy(), placed.geometry.y.to_numpy())
     rows, columns = grid.shape
-    # A site that the CRS cannot hold (longitude for latitude) is at infinity, not in a pixel.
     on_grid = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
     outside = ~(on_grid & placed.geometry.intersects(outline))
     if outside.any():

@@ -24,6 +24,8 @@ from pipeline.training import Layout
 
 FEWEST = 3
 """A class needs as many samples inside and outside it in a fold, or its score is not estimable."""
+COMPARISONS = 5
+"""Splits that the control and the random comparison are tried on, of as many layouts at most."""
 INTERVAL = (2.5, 97.5)
 """Percent: the central 95 % of layouts."""
 CONTROL = "permuted labels (control)"
@@ -122,9 +124,9 @@ def interval(values: Sequence[float] | NDArray[np.float64]) -> Interval:
     return {"mean": float(np.mean(values)), "low": float(low), "high": float(high)}
 
 
-def permuted(samples: Samples, seed: int) -> Samples:
+def permuted(samples: Samples, seed: int, number: int = 0) -> Samples:
     """Return samples whose labels have been dealt out again at random: the control."""
-    labels = np.random.default_rng([seed, 0]).permutation(samples["label"].values)
+    labels = np.random.default_rng([seed, number]).permutation(samples["label"].values)
     return Samples(samples.assign(label=("sample", labels)))
 
 
@@ -172,7 +174,7 @@ def validate(
     Parameters
     ----------
     contenders : the model first, then its baselines.
-    layouts : the ways of cutting space; random splits are made for as many.
+    layouts : the ways of cutting space; the random splits are fewer.
 
     Returns
     -------
@@ -186,16 +188,17 @@ def validate(
     """
     model, *baselines = contenders
     splits = spatial_splits(layouts, trial.train, trial.test)
-    at_random = random_splits(trial.train, trial.test, layouts[0].folds, len(layouts), trial.seed)
-    control = _control(trial)
+    beside = min(COMPARISONS, len(splits))
+    at_random = random_splits(trial.train, trial.test, layouts[0].folds, beside, trial.seed)
     pieces = [(trial, contender, split) for contender in contenders for split in splits]
-    pieces += [(control, model, split) for split in splits]
+    pieces += [(_control(trial, k), model, splits[k]) for k in range(beside)]
     pieces += [(replace(trial, buffer=0.0), model, split) for split in at_random]
-    found = run_blocks(lambda piece: cross_validate(*piece), pieces, Workers(), told)
-    own, *others, permuted_, random_ = np.stack(found).reshape(-1, len(splits), *found[0].shape)
+    found = np.stack(run_blocks(lambda piece: cross_validate(*piece), pieces, Workers(), told))
+    tried, dealt_out, random_ = np.split(found, [-2 * beside, -beside])
+    own, *others = tried.reshape(len(contenders), len(splits), *found.shape[1:])
     models = {model.name: macro(own)}
     models |= {c.name: macro(scores) for c, scores in zip(baselines, others, strict=True)}
-    models[CONTROL] = macro(permuted_)
+    models[CONTROL] = macro(dealt_out)
     random = macro(random_)
     paired = {c.name: _paired(models[model.name], models[c.name]) for c in baselines}
     return {
@@ -213,10 +216,11 @@ def validate(
     }
 
 
-def _control(trial: Trial) -> Trial:
+def _control(trial: Trial, number: int) -> Trial:
     """Return the trial with its labels dealt out at random, the ones to be scored on too."""
-    train = permuted(trial.train, trial.seed)
-    return replace(trial, train=train, test=train if trial.test is trial.train else trial.test)
+    train = permuted(trial.train, trial.seed, number)
+    same = trial.test is trial.train
+    return replace(trial, train=train, test=train if same else permuted(trial.test, trial.seed))
 
 
 def _paired(

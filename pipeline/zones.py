@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.features import rasterize, shapes
 from scipy import ndimage
+from shapely import make_valid
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.plan import Zones
 
 ProspectiveZones = NewType("ProspectiveZones", gpd.GeoDataFrame)  # type: ignore[valid-newtype]
-"""Columns zone, class, rank, score, spread, area_km2, evidence and geometry (Polygon), in the CRS
+"""Columns zone, class, rank, score, spread, area_km2, evidence and geometry (Polygon, or MultiPolygon
 of the region; ranked over the region by mean score."""
 
 _EIGHT = np.ones((3, 3), dtype=int)  # pixels that touch at a corner belong together
@@ -108,7 +109,8 @@ def _card(layers: list[tuple[float, str]]) -> str:
 
 def _outlines(labels: NDArray[np.int32], grid: GeoBox) -> dict[int, BaseGeometry]:
     found = shapes(labels.astype(np.int32), mask=labels > 0, connectivity=8, transform=grid.affine)
-    return {int(number): shape(outline) for outline, number in found}
+    # Pixels that touch at a corner make a ring that touches itself: valid as several polygons.
+    return {int(number): make_valid(shape(outline)) for outline, number in found}
 
 
 def _ranked(rows: list[_Row], grid: GeoBox) -> ProspectiveZones:

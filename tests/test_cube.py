@@ -13,7 +13,9 @@ import pytest
 import rasterio
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from rasterio.enums import Resampling
 from rasterio.transform import from_origin
+from rasterio.warp import reproject
 
 from pipeline.cube import Scene, Source, native_grid, read_reflectance, scenes
 from pipeline.cube.median import _network, median
@@ -335,6 +337,30 @@ def test_a_ramp_in_another_utm_zone_is_read_to_its_place(tmp_path: Path) -> None
     found = read([foreign], here)["reflectance"].values[0]
     expected = plane(LEFT, TOP, 20.0, (100, 120)) * 1e-4 - 0.1
     np.testing.assert_allclose(found, expected, atol=1e-6)  # 0.01 counts: 0.001 of a pixel
+
+
+@pytest.mark.parametrize("crs", [UTM, "EPSG:32612"])
+def test_resampled_counts_are_those_of_gdal(tmp_path: Path, crs: str) -> None:
+    """GDAL without the widening of its kernel that it applies to grids turned against each other."""
+    left, top = (LEFT - 607, TOP + 613) if crs == UTM else (-35_000, 4_118_000)
+    noise = np.random.default_rng(5).integers(1000, 5000, (400, 400)).astype(np.uint16)
+    source = scene(tmp_path, "a", noise, crs=crs, left=left, top=top)
+    found = read([source], grid())["reflectance"].values[0]
+    expected = np.empty(grid().shape, np.float32)
+    with rasterio.open(source.bands[0].href, driver="GTiff") as file:
+        reproject(
+            rasterio.band(file, 1),
+            expected,
+            dst_transform=grid().affine,
+            dst_crs=UTM,
+            dst_nodata=np.nan,
+            resampling=Resampling.bilinear,
+            tolerance=0,
+            XSCALE=1,
+            YSCALE=1,
+        )
+    counted = (found + 0.1) / 1e-4
+    np.testing.assert_allclose(counted, expected, atol=2)  # of 4000, over a 2000th of a pixel
 
 
 @pytest.mark.parametrize(

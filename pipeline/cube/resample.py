@@ -149,21 +149,21 @@ def _nearest(values, nodata, u, v, out):  # type: ignore[no-untyped-def]
 
 @_kernel
 def _bilinear(values, nodata, u, v, out):  # type: ignore[no-untyped-def]
-    height, width = values.shape
-    half = np.float32(0.5)
+    last_row, last_column = np.float32(values.shape[0] - 1), np.float32(values.shape[1] - 1)
+    half, one = np.float32(0.5), np.uint32(1)
     for y in range(out.shape[0]):
         for x in range(out.shape[1]):
             row, column = v[y, x] - half, u[y, x] - half
-            i, j = np.floor(row), np.floor(column)
-            if 0 <= i < height - 1 and 0 <= j < width - 1:
-                down, right = row - i, column - j
-                top, left = int(i), int(j)
-                a, b = np.float32(values[top, left]), np.float32(values[top, left + 1])
-                c, d = np.float32(values[top + 1, left]), np.float32(values[top + 1, left + 1])
-                total = a + b + c + d
-                if a != nodata and b != nodata and c != nodata and d != nodata and total == total:
-                    upper, lower = a + (b - a) * right, c + (d - c) * right
-                    out[y, x] = upper + (lower - upper) * down
+            if 0 <= row < last_row and 0 <= column < last_column:
+                i, j = np.uint32(row), np.uint32(column)  # unsigned: no check for a[-1]
+                down, right = row - np.float32(i), column - np.float32(j)
+                a, b = np.float32(values[i, j]), np.float32(values[i, j + one])
+                c, d = np.float32(values[i + one, j]), np.float32(values[i + one, j + one])
+                upper, lower = a + (b - a) * right, c + (d - c) * right
+                value = upper + (lower - upper) * down
+                missing = (a == nodata) | (b == nodata) | (c == nodata) | (d == nodata)
+                if not (missing | (value != value)):
+                    out[y, x] = value
                     continue
             out[y, x] = _bilinear_beside_nothing(values, nodata, row, column)
 

@@ -4,6 +4,9 @@ A fitted model is an ensemble: one estimator fitted on every sample gives the sc
 each left-out spatial fold shows how far the score depends on where the sites happen to be.
 """
 
+import io
+import json
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +19,7 @@ from sklearn.base import BaseEstimator
 from sklearn.metrics import log_loss
 
 from pipeline import files
-from pipeline.model.estimators import make
+from pipeline.model.estimators import fitted
 from pipeline.plan import Candidate, Model
 
 Columns = NDArray[np.float32]  # (sample, layer)
@@ -62,7 +65,7 @@ def fit(
     if len(recipe.candidates) > 1:
         losses = [_held_out_loss(values, labels, folds, c, seed) for c in recipe.candidates]
         chosen = recipe.candidates[int(np.argmin(losses))]
-    return make(chosen, seed).fit(values, labels), chosen
+    return fitted(chosen, seed, values, labels), chosen
 
 
 def fit_ensemble(
@@ -85,7 +88,7 @@ def fit_ensemble(
     for fold in np.unique(folds):
         kept = folds != fold
         if set(labels[kept]) == set(labels):
-            rest.append(make(chosen, seed).fit(values[kept], labels[kept]))
+            rest.append(fitted(chosen, seed, values[kept], labels[kept]))
     return Fitted(tuple(layers), tuple(classes), (first, *rest), chosen)
 
 
@@ -135,7 +138,7 @@ def save(model: Fitted, path: Path) -> str:
         "members": list(model.members),
         "chosen": model.chosen.model_dump(mode="json"),
     }
-    return files.write_bytes(path, skops.io.dumps(content))
+    return files.write_bytes(path, _settled(skops.io.dumps(content)))
 
 
 def load(path: Path) -> Fitted:
@@ -154,7 +157,31 @@ def _held_out_loss(
         test = folds == fold
         if not set(labels[test]) <= set(labels[~test]):
             continue
-        estimator = make(candidate, seed).fit(values[~test], labels[~test])
+        estimator = fitted(candidate, seed, values[~test], labels[~test])
         scores = estimator.predict_proba(values[test])
         losses.append(log_loss(labels[test], scores, labels=estimator.classes_))
     return float(np.mean(losses)) if losses else np.inf
+
+
+def _settled(content: bytes) -> bytes:
+    """Return a skops file of the same content whose bytes repeat.
+
+    skops names what it stores by its place in memory, and stamps it with the time of day.
+    """
+    numbers: dict[int, int] = {}
+    names: dict[str, str] = {}
+
+    def renumbered(node: dict[str, Any]) -> dict[str, Any]:
+        if isinstance(number := node.get("__id__"), int):
+            node["__id__"] = numbers.setdefault(number, len(numbers) + 1)
+        if isinstance(name := node.get("file"), str):
+            node["file"] = names.setdefault(name, f"{len(names) + 1}{Path(name).suffix}")
+        return node
+
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as found, zipfile.ZipFile(out, "w") as settled:
+        schema = json.loads(found.read("schema.json"), object_hook=renumbered)
+        settled.writestr(zipfile.ZipInfo("schema.json"), json.dumps(schema))
+        for old, new in names.items():
+            settled.writestr(zipfile.ZipInfo(new), found.read(old))
+    return out.getvalue()

@@ -20,6 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from sklearn.svm import SVC
+from sklearn.utils._param_validation import InvalidParameterError
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from pipeline.errors import PlanError, did_you_mean
@@ -42,14 +43,15 @@ class PairwiseSVM(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def fit(self, X: Values, y: NDArray[Any]) -> "PairwiseSVM":  # noqa: N803
         """Fit on samples (sample, layer) and their labels."""
+        X, y = validate_data(self, X, y)  # noqa: N806
         self.machine_ = SVC(C=self.C, decision_function_shape="ovo").fit(X, y)
         self.classes_ = self.machine_.classes_
-        self.n_features_in_ = self.machine_.n_features_in_
         return self
 
     def predict_proba(self, X: Values) -> NDArray[np.float64]:  # noqa: N803
         """Return scores (sample, class) in 0..1 that sum to one."""
         check_is_fitted(self)
+        X = validate_data(self, X, reset=False)  # noqa: N806
         margins = self.machine_.decision_function(X)
         if margins.ndim == 1:  # of two classes, scikit-learn gives the margin of the second
             margins = -margins[:, None]
@@ -63,7 +65,8 @@ class PairwiseSVM(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: Values) -> NDArray[Any]:  # noqa: N803
         """Return the class with the highest score."""
-        labels: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
+        winners = self.predict_proba(X).argmax(axis=1)
+        labels: NDArray[Any] = self.classes_[winners]
         return labels
 
 
@@ -152,8 +155,27 @@ def make(candidate: Candidate, seed: int) -> BaseEstimator:
     try:
         return ESTIMATORS[candidate.estimator](seed, **candidate.params)
     except TypeError as error:
-        raise PlanError(
-            f"the estimator '{candidate.estimator}' does not take these parameters ({error})",
-            where="model recipe",
-            remedy="check its params",
-        ) from error
+        raise _refused(candidate, error) from error
+
+
+def fitted(
+    candidate: Candidate, seed: int, values: Values, labels: NDArray[np.str_]
+) -> BaseEstimator:
+    """Return an estimator fitted on samples (sample, layer) and their labels.
+
+    Raises
+    ------
+    PlanError : an unknown estimator, or a parameter that it does not take.
+    """
+    try:
+        return make(candidate, seed).fit(values, labels)
+    except InvalidParameterError as error:  # scikit-learn looks at values only now
+        raise _refused(candidate, error) from error
+
+
+def _refused(candidate: Candidate, error: Exception) -> PlanError:
+    return PlanError(
+        f"the estimator '{candidate.estimator}' does not take these parameters ({error})",
+        where="model recipe",
+        remedy="check its params",
+    )

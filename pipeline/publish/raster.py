@@ -27,7 +27,12 @@ NODATA = 65535
 
 _TILE = 512  # pixels on a side of a tile in the file
 _WINDOW = 2048  # pixels on a side of what is held at a time
-_GDAL = {"GDAL_PAM_ENABLED": "NO", "GDAL_NUM_THREADS": "1", "GDAL_TIFF_INTERNAL_MASK": "NO"}
+_LEVEL = 1  # of deflate: on noisy maps the higher levels take twice as long and save nothing
+_GDAL = {
+    "GDAL_PAM_ENABLED": "NO",  # no sidecar files
+    "GDAL_NUM_THREADS": "1",
+    "COG_TMP_COMPRESSION": "NONE",  # packing the overviews' scratch file would double the cost
+}
 
 
 class Raster(Protocol):
@@ -186,7 +191,7 @@ def _copy_as_cog(plain: Path, part: Path, layer: Layer) -> None:
             part,
             driver="COG",
             compress="DEFLATE",
-            level=6,
+            level=_LEVEL,
             predictor="NO" if layer.classes else "YES",
             blocksize=_TILE,
             overviews="AUTO",
