@@ -68,6 +68,7 @@ class _Program:
     """(formula,): the row that holds the value of each formula."""
 
 
+@lru_cache(maxsize=256)
 def parse(text: str) -> Formula:
     """Check the text of a formula.
 

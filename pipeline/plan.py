@@ -217,7 +217,10 @@ class Zones(_Plan):
 
     classes: tuple[Identifier, ...] = ()
     """Classes of interest; none named means every class."""
-    min_score: Fraction = 0.5
+    area_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.05
+    """Share of the mapped area, highest scores first, that a class may take."""
+    min_score: Fraction = 0.0
+    """Scores below this are never a zone, however high they rank."""
     min_area_km2: Annotated[float, Field(ge=0.0)] = 0.01
 
 

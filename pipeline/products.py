@@ -97,9 +97,8 @@ def region_zones(study: Study, ground: Ground, maps: Path) -> ProspectiveZones:
         layer: NDArray[np.float32] = store.read(maps, f"evidence_{name}")[:]
         return layer
 
-    winners = store.read(maps, "class")[:]
     classes = study.workflow.training.classes
-    zones = find_zones(winners, classes, scores, study.workflow.zones, ground.grid)
+    zones = find_zones(classes, scores, study.workflow.zones, ground.grid)
     return with_evidence(zones, study.layers.mapped, evidence, ground.grid)
 
 

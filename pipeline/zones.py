@@ -17,8 +17,8 @@ from shapely.geometry.base import BaseGeometry
 from pipeline.plan import Zones
 
 ProspectiveZones = NewType("ProspectiveZones", gpd.GeoDataFrame)  # type: ignore[valid-newtype]
-"""Columns zone, class, rank, score, spread, area_km2, evidence and geometry (Polygon, or MultiPolygon
-of the region; ranked over the region by mean score."""
+"""Columns zone, class, rank, score, spread, area_km2, evidence and geometry (Polygon; MultiPolygon
+where parts touch at corners only), in the region's CRS; ranked over the region by mean score."""
 
 _EIGHT = np.ones((3, 3), dtype=int)  # pixels that touch at a corner belong together
 _TOP = 3  # evidence layers on a card
@@ -39,29 +39,32 @@ Layer = Callable[[str], Array]
 
 
 def find_zones(
-    winners: NDArray[np.uint8], classes: Sequence[str], layer: Layer, wanted: Zones, grid: GeoBox
+    classes: Sequence[str], layer: Layer, wanted: Zones, grid: GeoBox
 ) -> ProspectiveZones:
     """Find the prospective zones of a region.
 
+    Prospectivity is relative: what counts is where a class scores highest in this region, not the
+    number it scores, which shifts from one region to the next.
+
     Parameters
     ----------
-    winners : (y, x), the number of the winning class, from 1 in the order of `classes`; 0 where
-        nothing is mapped.
+    classes : of the workflow; `wanted.classes` are those of interest (none named: all).
     layer : reads `score_<class>` and `spread`, both in 0..1.
 
     Returns
     -------
-    Zones in order of rank: the connected pixels (eight neighbours) where a wanted class is the
-    winner and scores at least `wanted.min_score`, of at least `wanted.min_area_km2`.
+    Zones in order of rank: connected pixels (eight neighbours) where a wanted class is in its
+    highest `wanted.area_share` of the mapped area, scores at least `wanted.min_score`, and no other
+    wanted class scores higher; of at least `wanted.min_area_km2`.
     """
     pixel_km2 = abs(grid.resolution.x * grid.resolution.y) / 1e6
     spread = layer("spread")
+    names = [name for name in classes if not wanted.classes or name in wanted.classes]
+    best = _best(names, layer)
     rows: list[_Row] = []
-    for number, name in enumerate(classes, start=1):
-        if wanted.classes and name not in wanted.classes:
-            continue
+    for number, name in enumerate(names, start=1):
         score = layer(f"score_{name}")
-        chosen = (winners == number) & (score >= wanted.min_score)
+        chosen = (best == number) & (score >= _threshold(score, wanted))
         labels, count = ndimage.label(chosen, structure=_EIGHT)
         area = np.bincount(labels.ravel(), minlength=count + 1) * pixel_km2
         kept = [z for z in range(1, count + 1) if area[z] >= wanted.min_area_km2]
@@ -100,6 +103,24 @@ def with_evidence(
         for zone, median in zip(there, ndimage.median(values, shown, there), strict=True):
             cards[zone - 1].append(((float(median) - centre) / width, name))
     return ProspectiveZones(zones.assign(evidence=[_card(card) for card in cards]))
+
+
+def _best(names: Sequence[str], layer: Layer) -> NDArray[np.uint8]:
+    """Return the number (from 1) of the class that scores highest; the first one wins a tie."""
+    highest = np.nan_to_num(layer(f"score_{names[0]}"), nan=-1.0)
+    best = np.ones(highest.shape, np.uint8)
+    for number, name in enumerate(names[1:], start=2):
+        score = layer(f"score_{name}")
+        higher = score > highest
+        best[higher], highest[higher] = number, score[higher]
+    return best
+
+
+def _threshold(score: Array, wanted: Zones) -> float:
+    known = score[np.isfinite(score)]
+    if not known.size:
+        return wanted.min_score
+    return max(wanted.min_score, float(np.quantile(known, 1.0 - wanted.area_share)))
 
 
 def _card(layers: list[tuple[float, str]]) -> str:

@@ -341,7 +341,7 @@ def test_a_ramp_in_another_utm_zone_is_read_to_its_place(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("crs", [UTM, "EPSG:32612"])
 def test_resampled_counts_are_those_of_gdal(tmp_path: Path, crs: str) -> None:
-    """GDAL without the widening of its kernel that it applies to grids turned against each other."""
+    """GDAL's bilinear, without the kernel that it widens where grids are turned to each other."""
     left, top = (LEFT - 607, TOP + 613) if crs == UTM else (-35_000, 4_118_000)
     noise = np.random.default_rng(5).integers(1000, 5000, (400, 400)).astype(np.uint16)
     source = scene(tmp_path, "a", noise, crs=crs, left=left, top=top)
@@ -360,7 +360,7 @@ def test_resampled_counts_are_those_of_gdal(tmp_path: Path, crs: str) -> None:
             YSCALE=1,
         )
     counted = (found + 0.1) / 1e-4
-    np.testing.assert_allclose(counted, expected, atol=2)  # of 4000, over a 2000th of a pixel
+    np.testing.assert_allclose(counted, expected, atol=4)  # of steps of 4000: a 1000th of a pixel
 
 
 @pytest.mark.parametrize(

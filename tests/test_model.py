@@ -24,7 +24,7 @@ from pipeline.plan import Candidate, Configs, Model
 
 CLASSES = ("alunite", "barren", "kaolinite")
 LAYERS = ("a", "b", "c")
-SMALL = {name: {"n_estimators": 20} for name in ESTIMATORS if name not in ("logistic", "svm")}
+SMALL = {name: {"n_estimators": 8} for name in ESTIMATORS if name not in ("logistic", "svm")}
 OWN = [
     kind()
     for kind in vars(estimators).values()

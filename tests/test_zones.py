@@ -35,13 +35,14 @@ def maps():
     return Maps(score_alunite=alunite, score_barren=1 - alunite, spread=spread)
 
 
-def winners(maps):
-    return (np.stack([maps[f"score_{c}"] for c in CLASSES]).argmax(axis=0) + 1).astype(np.uint8)
-
-
 def find(maps, **wanted):
-    wanted = {"classes": ("alunite",), "min_score": 0.5, "min_area_km2": 0.0} | wanted
-    return find_zones(winners(maps), CLASSES, maps, Zones(**wanted), GRID)
+    wanted = {
+        "classes": ("alunite",),
+        "min_score": 0.5,
+        "min_area_km2": 0.0,
+        "area_share": 1.0,
+    } | wanted
+    return find_zones(CLASSES, maps, Zones(**wanted), GRID)
 
 
 def test_planted_blobs_are_found_with_area_score_and_rank(maps):
@@ -71,11 +72,20 @@ def test_the_threshold_and_the_least_area_are_kept(maps):
     assert len(find(maps, min_area_km2=12 * PIXEL)) == 2
 
 
-def test_a_high_score_that_another_class_beats_is_no_zone(maps):
-    won = winners(maps)
-    won[2:5, 3:7] = 2
-    found = find_zones(won, CLASSES, maps, Zones(classes=("alunite",), min_area_km2=0.0), GRID)
-    assert found["score"].tolist() == [0.7]
+def test_a_class_of_interest_gives_way_to_another_that_scores_higher(maps):
+    maps["score_barren"][2:5, 3:7] = 0.95
+    assert find(maps)["score"].tolist() == [0.9, 0.7]  # nobody is interested in barren
+    both = find(maps, classes=CLASSES, min_score=0.0, area_share=0.02)
+    assert both.query("`class` == 'alunite'")["score"].tolist() == [0.7]
+
+
+def test_the_highest_share_of_the_area_is_taken_whatever_the_numbers_are(maps):
+    share = 12 / np.prod(SHAPE)
+    found = find(maps, min_score=0.0, area_share=share)
+    assert found["score"].tolist() == [0.9]
+    maps["score_alunite"] *= np.float32(0.1)
+    again = find(maps, min_score=0.0, area_share=share)
+    assert again.geometry.tolist() == found.geometry.tolist()
 
 
 def test_no_class_named_means_every_class(maps):
@@ -110,12 +120,7 @@ def test_a_zone_with_a_hole_keeps_it(maps):
 def test_unmapped_ground_is_in_no_zone(maps):
     for name in maps:
         maps[name][:, :21] = np.nan
-    won = np.where(
-        np.isnan(maps["spread"]), 0, winners(Maps({k: np.nan_to_num(v) for k, v in maps.items()}))
-    )
-    found = find_zones(
-        won.astype(np.uint8), CLASSES, maps, Zones(classes=("alunite",), min_area_km2=0.0), GRID
-    )
+    found = find(maps)
     assert found["area_km2"].tolist() == pytest.approx([25 * PIXEL])
     assert np.isfinite(found["score"]).all()
 
