@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := .demo
+WORLD := $(DEMO)/world/catalog/catalog.json
+TRUTH := $(DEMO)/world/truth
 
 .DEFAULT_GOAL := help
 
@@ -23,7 +25,16 @@ env: $(READY) ## make the environment (.venv) from requirements.lock
 
 .PHONY: demo
 demo: $(READY) ## make a small world and map it: the main job on an embedded default
-	$(BIN)/prospectra demo --out $(DEMO)
+	$(BIN)/prospectra world $(DEMO)/world
+	$(BIN)/prospectra run workflows/demo.yaml --catalog $(WORLD) --out $(DEMO)/run
+	$(BIN)/prospectra score workflows/demo.yaml --catalog $(WORLD) --out $(DEMO)/run \
+	  --reference demo_nevada=$(TRUTH)/demo_nevada_class.tif \
+	  --deposits demo_nevada=$(TRUTH)/demo_nevada_deposits.gpkg \
+	  --reference demo_almeria=$(TRUTH)/demo_almeria_class.tif \
+	  --deposits demo_almeria=$(TRUTH)/demo_almeria_deposits.gpkg
+	@echo
+	@echo "open the report in a browser:  $(DEMO)/run/report.html"
+	@echo "open the maps in QGIS:         drag $(DEMO)/run/demo_almeria/class.tif and zones.gpkg into it"
 
 .PHONY: test
 test: $(READY) ## run the tests

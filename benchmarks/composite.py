@@ -26,15 +26,16 @@ Runs = dict[str, list[dict[str, Any]]]
 _TITLES = {
     "decode": "GDAL decodes every block (the limit)",
     "composite": "ours: masked median composite, stored",
-    "maps": "ours: composite, 20 indices, 8 COGs",
-    "maps+evidence": "ours: composite, 20 indices, 28 COGs",
+    "4 maps": "ours: composite, 20 indices, 4 COGs",
+    "8 maps": "ours: composite, 20 indices, 8 COGs",
+    "28 maps": "ours: composite, 20 indices, 28 COGs",
     "odc": "odc-stac, dask, chunks of 2048: masked median, in memory",
 }
 
 
 def measure(engine: str, size: int, block: int, *, unaligned: bool) -> dict[str, Any]:
     """Run one engine once and return what it measured."""
-    work = DATA / "work" / engine
+    work = DATA / "work" / engine.replace(" ", "-")
     shutil.rmtree(work, ignore_errors=True)
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks.engines", engine]
     command += [str(make_tile(size)), str(work), "--size", str(size), "--block", str(block)]

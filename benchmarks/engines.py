@@ -109,17 +109,25 @@ def composite(case: Case) -> dict[str, Any]:
     return found
 
 
+def four_maps(case: Case) -> dict[str, Any]:
+    """Ours: composite, 20 indices, and four COGs: class, best score, spread, support."""
+    return _maps(case, ("best",))
+
+
 def maps(case: Case) -> dict[str, Any]:
-    """Ours: composite, 20 indices, and what a run of five classes leaves, as eight COGs."""
-    return _maps(case, with_evidence=False)
+    """Ours: composite, 20 indices, and what a run of five classes leaves: eight COGs."""
+    return _maps(case, _CLASSES)
 
 
 def maps_and_evidence(case: Case) -> dict[str, Any]:
-    """Ours: the same, and each of the 20 indices as a float32 COG too."""
-    return _maps(case, with_evidence=True)
+    """Ours: the same eight, and each of the 20 indices as a float32 COG too."""
+    return _maps(case, _CLASSES, with_evidence=True)
 
 
-def _maps(case: Case, *, with_evidence: bool) -> dict[str, Any]:
+_CLASSES = ("a", "b", "c", "d", "e")
+
+
+def _maps(case: Case, classes: tuple[str, ...], *, with_evidence: bool = False) -> dict[str, Any]:
     from pipeline import cube, store
     from pipeline.evidence.indices import feasible, index_layers
     from pipeline.plan import Configs
@@ -131,12 +139,12 @@ def _maps(case: Case, *, with_evidence: bool) -> dict[str, Any]:
     indices, _ = feasible({n: configs.index(n) for n in configs.names("indices")}, sensor)
     scenes = cube.scenes(case.items, sensor)
     path = case.work / "maps"
-    fills = map_fills(_CLASSES, tuple(indices) if with_evidence else ())
+    fills = map_fills(classes, tuple(indices) if with_evidence else ())
 
     def task(block: Block) -> None:
         data = cube.read_reflectance(scenes, "sentinel2-l2a", sensor, crop(case.grid, block))
         layers = index_layers(data["reflectance"].values, indices, sensor)
-        made = stand_in(layers)
+        made = stand_in(layers, classes)
         if with_evidence:
             made |= {f"evidence_{n}": layer for n, layer in zip(indices, layers, strict=True)}
         store.write(path, block, made)
@@ -154,25 +162,25 @@ def _maps(case: Case, *, with_evidence: bool) -> dict[str, Any]:
     return found | {"indices": len(indices), "cogs": len(fills), "cog_mb": written / 1e6}
 
 
-_CLASSES = ("a", "b", "c", "d", "e")
+def stand_in(layers: NDArray[np.float32], classes: tuple[str, ...]) -> dict[str, NDArray[Any]]:
+    """Return maps in the place of a model's, as noisy as their indices; a model is another story.
 
-
-def stand_in(layers: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
-    """Return maps as a model would: scores of five classes that follow the indices, and the rest.
-
-    The model itself is left out: it is measured on its own.
+    Scores are indices between fixed limits; the class is a step of the first.
     """
     from pipeline.publish.raster import quantise
-    from pipeline.tasks import winners
 
-    chosen = layers[3::4][: len(_CLASSES)]
-    middle = np.array([0.5, 0.9, 1.4, 0.1, 0.2], np.float32)[:, None, None]
-    score = 1 / (1 + np.exp(-2 * (chosen - middle)))
-    codes = quantise(score)
-    support = np.isfinite(layers).mean(axis=0, dtype=np.float32)
-    scores = {f"score_{name}": codes[k] for k, name in enumerate(_CLASSES)}
-    rest = {"spread": quantise(score.max(axis=0) / 4), "support": quantise(support)}
-    return scores | {"class": winners(codes)} | rest
+    scores = {
+        name: np.clip((layer - low) / 2, 0, 1)
+        for name, layer, low in zip(
+            classes, layers[3::4], (0.0, 0.2, 0.6, -0.5, -0.5), strict=False
+        )
+    }
+    first = next(iter(scores.values()))
+    steps = np.where(np.isnan(first), 0, 1 + np.nan_to_num(first) * 4).astype(np.uint8)
+    support = np.isfinite(layers[0]).astype(np.float32)
+    continuous = {f"score_{n}": s for n, s in scores.items()} | {"spread": first / 4}
+    codes = {n: quantise(values) for n, values in (continuous | {"support": support}).items()}
+    return codes | {"class": steps}
 
 
 def odc(case: Case) -> dict[str, Any]:
@@ -251,8 +259,9 @@ def keep_sample(case: Case, reflectance: NDArray[np.float32]) -> None:
 ENGINES: dict[str, Callable[[Case], dict[str, Any]]] = {
     "decode": decode,
     "composite": composite,
-    "maps": maps,
-    "maps+evidence": maps_and_evidence,
+    "4 maps": four_maps,
+    "8 maps": maps,
+    "28 maps": maps_and_evidence,
     "odc": odc,
 }
 

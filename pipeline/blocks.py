@@ -83,7 +83,7 @@ class _Count(Callback):
     """Counts finished tasks of a local scheduler."""
 
     def __init__(self, total: int, progress: Progress) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._done, self._total, self._progress = 0, total, progress
 
     def _posttask(self, *_args: Any) -> None:

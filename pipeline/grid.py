@@ -106,7 +106,7 @@ def inside(grid: GeoBox, outline: BaseGeometry) -> NDArray[np.bool_]:
     if outline.contains(grid.extent.geom):
         return np.ones(grid.shape, dtype=bool)
     x, y = grid.coordinates["x"].values, grid.coordinates["y"].values
-    within: NDArray[np.bool_] = contains_xy(outline, *np.meshgrid(x, y))
+    within: NDArray[np.bool_] = np.asarray(contains_xy(outline, *np.meshgrid(x, y)))
     return within
 
 

@@ -26,6 +26,7 @@ from pipeline.blocks import run_blocks
 from pipeline.contracts import as_samples
 from pipeline.errors import PlanError, ReadError
 from pipeline.grid import Block, blocks, crop
+from pipeline.publish.vector import LAYER
 from pipeline.remote import open_raster
 from pipeline.report import write_report
 from pipeline.run import (
@@ -205,7 +206,7 @@ def _score_maps(ready: Ready, name: str, reference: Reference) -> dict[str, Any]
 def _capture(ground: Ground, deposits: Path, folder: Path) -> dict[str, Any]:
     """Return how many known deposits the zones hold, and on how much of the region."""
     places = gpd.read_file(deposits).to_crs(str(ground.grid.crs))
-    zones = gpd.read_file(folder / "zones.gpkg")
+    zones = gpd.read_file(folder / "zones.gpkg", layer=LAYER)
     near = places.buffer(2 * ground.grid.resolution.x)
     held = near.intersects(zones.union_all()) if len(zones) else np.zeros(len(places), bool)
     return {

@@ -164,15 +164,15 @@ def take_samples(ready: Ready) -> Samples:
 def try_model(ready: Ready, samples: Samples) -> dict[str, Any]:
     """Try the model against its baselines on ground held out in space."""
     path = ready.work / "validation.json"
-    if path.is_file():
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return found
-    workflow = ready.study.workflow
-    buffer = ready.study.layers.halo
-    trial = Trial(samples, samples, workflow.training.classes, buffer, workflow.seed)
-    tried = validate(trial, contenders(ready.study), cuts(ready), partial(ready.told, "validate"))
-    files.write_json(path, tried)
-    return tried
+    if not path.is_file():
+        workflow = ready.study.workflow
+        buffer = ready.study.layers.halo
+        trial = Trial(samples, samples, workflow.training.classes, buffer, workflow.seed)
+        told = partial(ready.told, "validate")
+        files.write_json(path, validate(trial, contenders(ready.study), cuts(ready), told))
+    # Read back even if just written, so that a resumed run cannot differ in the order of keys.
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
 
 
 def fit_model(ready: Ready, samples: Samples) -> Path:

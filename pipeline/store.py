@@ -86,11 +86,12 @@ def _write_chunk(array: Path, block: Block, values: NDArray[Any]) -> None:
     """Write one chunk as Zarr lays it out: Zarr itself would take ten times as long over it."""
     layout = json.loads((array / "zarr.json").read_bytes())
     side = layout["chunk_grid"]["configuration"]["chunk_shape"][0]
-    whole = np.zeros((side, side), layout["data_type"])  # what lies past the edge is never read
-    whole[: values.shape[0], : values.shape[1]] = values
+    whole = values.astype(np.dtype(layout["data_type"]).newbyteorder("<"), copy=False)
+    if whole.shape != (side, side):  # at the region's edge; what lies past it is never read
+        whole = np.pad(whole, [(0, side - size) for size in whole.shape])
     chunk = array / "c" / str(block.y0 // side) / str(block.x0 // side)
     chunk.parent.mkdir(parents=True, exist_ok=True)
-    chunk.write_bytes(whole.astype(whole.dtype.newbyteorder("<"), copy=False).data)
+    chunk.write_bytes(np.ascontiguousarray(whole).data)
 
 
 def _maps(path: Path) -> Path:
