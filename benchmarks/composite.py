@@ -25,7 +25,7 @@ Runs = dict[str, list[dict[str, Any]]]
 
 _TITLES = {
     "decode": "GDAL decodes every block (the limit)",
-    "composite": "ours: masked median composite, stored",
+    "composite": "ours: masked median composite, in memory",
     "4 maps": "ours: composite, 20 indices, 4 COGs",
     "8 maps": "ours: composite, 20 indices, 8 COGs",
     "28 maps": "ours: composite, 20 indices, 28 COGs",
@@ -66,15 +66,16 @@ def take_turns(
 def table(found: Runs) -> str:
     """Return the runs as a Markdown table of medians."""
     lines = [
-        "| engine | CPU-s | x limit | lowest to highest | wall s | peak MB | tasks |",
-        "|---|---|---|---|---|---|---|",
+        "| engine | CPU-s | x limit | lowest to highest | wall s | peak MB | of it result | tasks |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for engine, runs in found.items():
         against = [r["cpu"] / limit["cpu"] for r, limit in zip(runs, found["decode"], strict=True)]
         lines.append(
             f"| {_TITLES[engine]} | {median(r['cpu'] for r in runs):.1f} | {median(against):.2f} "
             f"| {min(against):.2f} to {max(against):.2f} | {median(r['wall'] for r in runs):.1f} "
-            f"| {max(r['peak_mb'] for r in runs):.0f} | {runs[0]['tasks']} |"
+            f"| {max(r['peak_mb'] for r in runs):.0f} | {runs[0].get('result_mb', 0):.0f} "
+            f"| {runs[0]['tasks']} |"
         )
     return "\n".join(lines)
 

@@ -127,7 +127,10 @@ def resolve(formula: Formula, bands: Mapping[str, tuple[float, float]]) -> dict[
 
 
 def evaluate(
-    formulas: Sequence[Formula], columns: Mapping[str, int], bands: NDArray[np.float32]
+    formulas: Sequence[Formula],
+    columns: Mapping[str, int],
+    bands: NDArray[np.float32],
+    darkest: float = -np.inf,
 ) -> NDArray[np.float32]:
     """Return the value of every formula at every pixel, as (formula, pixel).
 
@@ -138,12 +141,14 @@ def evaluate(
     ----------
     columns : the row of `bands` that holds each operand.
     bands : surface reflectance (band, pixel), unitless.
+    darkest : reflectance below this is no measurement: it counts as missing.
     """
     program = _compiled(tuple(formulas))
     rows = np.array([columns[operand] for operand in program.operands], np.int32)
     out = np.empty((len(program.outputs), bands.shape[1]), np.float32)
     if out.size:
-        _run(rows, program.constants, program.steps, program.outputs, bands, out)
+        floor = np.float32(darkest)
+        _run(rows, program.constants, program.steps, program.outputs, bands, floor, out)
     return out
 
 
@@ -275,7 +280,7 @@ def _finite(value):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True, fastmath=False, error_model="numpy")
-def _run(rows, constants, steps, outputs, bands, out):  # type: ignore[no-untyped-def]
+def _run(rows, constants, steps, outputs, bands, floor, out):  # type: ignore[no-untyped-def]
     """Walk the steps over one chunk of pixels after another, in scratch that is used again."""
     first = len(rows) + len(constants)
     work = np.empty((first + len(steps), _CHUNK), np.float32)
@@ -284,18 +289,20 @@ def _run(rows, constants, steps, outputs, bands, out):  # type: ignore[no-untype
     for start in range(0, bands.shape[1], _CHUNK):
         size = min(_CHUNK, bands.shape[1] - start)
         for i in range(len(rows)):
-            _copy(bands[rows[i], start : start + size], work[i])
+            _copy(bands[rows[i], start : start + size], floor, work[i])
         for i in range(len(steps)):
             operation, left, right = steps[i]
             _step(operation, work[left], work[right], work[first + i], size)
         for i in range(len(outputs)):
-            _copy(work[outputs[i], :size], out[i, start : start + size])
+            _copy(work[outputs[i], :size], -np.float32(np.inf), out[i, start : start + size])
 
 
 @numba.njit(cache=True, nogil=True, fastmath=False, error_model="numpy")
-def _copy(source, target):  # type: ignore[no-untyped-def]
+def _copy(source, floor, target):  # type: ignore[no-untyped-def]
     for p in range(len(source)):
-        target[p] = _finite(source[p])
+        value = source[p]
+        there = (value >= floor) & (abs(value) < np.float32(np.inf))
+        target[p] = value if there else np.float32(np.nan)
 
 
 @numba.njit(cache=True, nogil=True, fastmath=False, error_model="numpy")

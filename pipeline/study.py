@@ -12,6 +12,7 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
 from shapely.geometry import box, shape
@@ -150,7 +151,10 @@ def prepare(study: Study, name: str, catalog_href: str) -> Ground:
     crs, resolution, anchor = cube.native_grid(scenes[0], study.sensor)
     wanted = study.workflow.grid
     native = wanted.crs in (None, str(crs)) and wanted.resolution in (None, resolution)
-    projected = outline.to_crs(wanted.crs or str(crs))
+    try:
+        projected = outline.to_crs(wanted.crs or str(crs))
+    except ValueError as error:
+        raise _unknown_crs(str(wanted.crs), f"workflow {study.workflow.name}, grid.crs") from error
     grid = region_grid(
         projected,
         wanted.resolution or resolution,
@@ -262,6 +266,10 @@ def _as_dataset(
 
 
 def _outline(region: Region) -> Geometry:
+    try:
+        crs = CRS(region.crs)
+    except ValueError as error:
+        raise _unknown_crs(region.crs, f"region {region.title}") from error
     plain = box(*region.bbox) if region.bbox else shape(region.geometry or {})
     if plain.is_empty or not plain.is_valid:
         raise RegionError(
@@ -269,7 +277,13 @@ def _outline(region: Region) -> Geometry:
             where=f"region {region.title}",
             remedy="mend its geometry",
         )
-    return Geometry(plain, region.crs)
+    return Geometry(plain, crs)
+
+
+def _unknown_crs(crs: str, where: str) -> PlanError:
+    return PlanError(
+        f"the CRS '{crs}' is not known", where=where, remedy="write it as EPSG:<number>"
+    )
 
 
 def _masked(data: xr.Dataset, mask: xr.DataArray) -> xr.Dataset:

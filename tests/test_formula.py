@@ -198,6 +198,12 @@ def test_many_formulas_give_what_each_gives_alone() -> None:
         np.testing.assert_array_equal(row, ours(text, inputs))
 
 
+def test_what_is_too_dark_is_missing_in_every_formula_that_uses_it() -> None:
+    bands = np.float32([[0.019, 0.021, np.nan], [0.5, 0.5, 0.5]])
+    found = evaluate([parse("r490 / r665"), parse("r665")], {"r490": 0, "r665": 1}, bands, 0.02)
+    np.testing.assert_allclose(found, [[np.nan, 0.042, np.nan], [0.5, 0.5, 0.5]], rtol=1e-6)
+
+
 def test_no_pixels_give_no_values() -> None:
     assert evaluate([parse("r490")], {"r490": 0}, np.empty((1, 0), np.float32)).shape == (1, 0)
 

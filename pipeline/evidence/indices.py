@@ -9,7 +9,7 @@ from pipeline import formula
 from pipeline.errors import FormulaError
 from pipeline.plan import Index, Sensor
 
-DARKEST = np.float32(0.02)
+DARKEST = 0.02
 """Below this reflectance in any band it uses, an index is noise and becomes NaN."""
 
 
@@ -54,11 +54,10 @@ def index_layers(
     FormulaError : an index that the sensor cannot feed.
     """
     rows = {name: row for row, name in enumerate(sensor.bands)}
-    lit = np.where(reflectance >= DARKEST, reflectance, np.float32(np.nan))
-    flat = np.ascontiguousarray(lit.reshape(len(lit), -1))
+    flat = np.ascontiguousarray(reflectance).reshape(len(reflectance), -1)
     operands: dict[str, int] = {}
     for index in indices.values():
         operands |= {op: rows[band] for op, band in operand_bands(index, sensor).items()}
     formulas = [formula.parse(index.formula) for index in indices.values()]
-    layers: NDArray[np.float32] = formula.evaluate(formulas, operands, flat)
+    layers: NDArray[np.float32] = formula.evaluate(formulas, operands, flat, DARKEST)
     return layers.reshape(len(formulas), *reflectance.shape[1:])

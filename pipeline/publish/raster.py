@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 from zlib import crc32
 
+import numba
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ SCALE = 1e-4
 NODATA = 65535
 """Count of a quantised map that stands for nothing."""
 
+_ONE = np.float32(round(1 / SCALE))  # the count of 1
 _TILE = 512  # pixels on a side of a tile in the file
 _WINDOW = 2048  # pixels on a side of what is held at a time
 _LEVEL = 1  # of deflate: on noisy maps the higher levels take twice as long and save nothing
@@ -84,12 +86,9 @@ def quantise(values: NDArray[np.float32]) -> NDArray[np.uint16]:
     ------
     ValueError : a value is outside 0..1, where counts would not be what was meant.
     """
-    missing = np.isnan(values)
-    counts = np.rint(np.where(missing, np.float32(0), values) / np.float32(SCALE))
-    if counts.size and (counts.min() < 0 or counts.max() > 1 / SCALE):
+    out = np.empty(values.shape, np.uint16)
+    if _quantise(np.ascontiguousarray(values).reshape(-1), out.reshape(-1)):
         raise ValueError("a quantised map holds values from 0 to 1")
-    out: NDArray[np.uint16] = counts.astype(np.uint16)
-    out[missing] = NODATA
     return out
 
 
@@ -133,6 +132,17 @@ def write_cog(path: Path, source: Raster, grid: GeoBox, layer: Layer) -> str:
 
     with rasterio.Env(**_GDAL):
         return files.write(path, write, check)
+
+
+@numba.njit(cache=True, nogil=True, fastmath=False, error_model="numpy")
+def _quantise(values, out):  # type: ignore[no-untyped-def]
+    """Write the counts, and return whether one of them is outside the scale."""
+    wrong = False
+    for p in range(len(values)):
+        count = np.rint(values[p] / np.float32(SCALE))
+        wrong |= (count < 0) | (count > _ONE)
+        out[p] = np.uint16(count) if count == count else np.uint16(NODATA)
+    return wrong
 
 
 def _fits(source: Raster, grid: GeoBox, layer: Layer) -> None:
