@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
+from pyproj.exceptions import CRSError
 from shapely.geometry import box, shape
 from shapely.geometry.base import BaseGeometry
 from threadpoolctl import threadpool_limits
@@ -153,7 +154,7 @@ def prepare(study: Study, name: str, catalog_href: str) -> Ground:
     native = wanted.crs in (None, str(crs)) and wanted.resolution in (None, resolution)
     try:
         projected = outline.to_crs(wanted.crs or str(crs))
-    except ValueError as error:
+    except CRSError as error:
         raise _unknown_crs(str(wanted.crs), f"workflow {study.workflow.name}, grid.crs") from error
     grid = region_grid(
         projected,
@@ -268,7 +269,7 @@ def _as_dataset(
 def _outline(region: Region) -> Geometry:
     try:
         crs = CRS(region.crs)
-    except ValueError as error:
+    except CRSError as error:
         raise _unknown_crs(region.crs, f"region {region.title}") from error
     plain = box(*region.bbox) if region.bbox else shape(region.geometry or {})
     if plain.is_empty or not plain.is_valid:

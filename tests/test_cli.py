@@ -173,6 +173,14 @@ def test_a_region_outside_the_imagery(bad):
     bad.refused(6, "demo_nevada", "lie outside the region")
 
 
+def test_an_unknown_crs(bad):
+    bad.flow["grid"] = {"crs": "EPSG:999999"}
+    bad.refused(3, "EPSG:999999", "grid.crs")
+    path = bad.own / "regions" / "demo_nevada.yaml"
+    path.write_text(path.read_text().replace("EPSG:32611", "utm eleven"))
+    bad.refused(3, "utm eleven")
+
+
 def test_sites_outside_the_region(bad):
     bad.edit_sites(lambda s: s.assign(geometry=s.geometry.translate(50_000)))
     bad.refused(7, "training sites lie outside the region", "demo_nevada")
