@@ -38,7 +38,7 @@ demo: $(READY) ## make a small world and map it: the main job on an embedded def
 
 .PHONY: test
 test: $(READY) ## run the tests
-	$(BIN)/python -m pytest -n auto -m "not slow"
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not qgis"
 
 .PHONY: test-slow
 test-slow: $(READY) ## run the tests that kill runs and start clusters

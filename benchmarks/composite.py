@@ -66,7 +66,7 @@ def take_turns(
 def table(found: Runs) -> str:
     """Return the runs as a Markdown table of medians."""
     lines = [
-        "| engine | CPU-s | x limit | lowest to highest | wall s | peak MB | of it result | tasks |",
+        "| engine | CPU-s | x limit | range | wall s | peak MB | of it result | tasks |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for engine, runs in found.items():

@@ -48,6 +48,7 @@ class Opened:
 
     dataset: DatasetReader
     grid: GeoBox
+    shape: tuple[int, int]
     dtype: np.dtype[Any]
 
 
@@ -61,16 +62,8 @@ class Placed:
     corner: tuple[int, int] | None
     """The pixel (row, column) of the file at the grid's corner, if their pixels coincide."""
     nodata: float | None
-
-    @property
-    def covers(self) -> bool:
-        """Whether the whole grid can be read from the file as it is."""
-        if self.corner is None:
-            return False
-        ends = (start + size for start, size in zip(self.corner, self.grid.shape, strict=True))
-        return min(self.corner) >= 0 and all(
-            end <= size for end, size in zip(ends, self.file.grid.shape, strict=True)
-        )
+    covers: bool
+    """Whether the whole grid can be read from the file as it is."""
 
 
 def opened(source: Source) -> Opened:
@@ -88,7 +81,9 @@ def place(source: Source, grid: GeoBox) -> Placed:
     """Lay a source against a grid; raise ReadError as `opened` does."""
     file = opened(source)
     nodata = file.dataset.nodata if source.nodata is None else source.nodata
-    return Placed(source, file, grid, _corner(file.grid, grid), nodata)
+    corner = _corner(file.grid, grid)
+    covers = corner is not None and _inside(corner, (grid.height, grid.width), file.shape)
+    return Placed(source, file, grid, corner, nodata, covers)
 
 
 def touches(source: Source, grid: GeoBox) -> bool:
@@ -134,11 +129,16 @@ def _corner(theirs: GeoBox, grid: GeoBox) -> tuple[int, int] | None:
     return round(row), round(column)
 
 
+def _inside(corner: tuple[int, int], size: tuple[int, int], limit: tuple[int, int]) -> bool:
+    ends = corner[0] + size[0], corner[1] + size[1]
+    return min(corner) >= 0 and ends[0] <= limit[0] and ends[1] <= limit[1]
+
+
 def _read_window(placed: Placed, corner: tuple[int, int], out: NDArray[Any]) -> None:
     """Read the part of a window that lies inside the file."""
     inside = [
         slice(min(max(-start, 0), size), max(min(limit - start, size), 0))
-        for start, size, limit in zip(corner, out.shape, placed.file.grid.shape, strict=True)
+        for start, size, limit in zip(corner, out.shape, placed.file.shape, strict=True)
     ]
     rows, columns = inside
     height, width = rows.stop - rows.start, columns.stop - columns.start
@@ -159,7 +159,7 @@ def _open(href: str, _version: object) -> Opened:
     code = dataset.crs.to_epsg()
     crs = f"EPSG:{code}" if code else dataset.crs.to_wkt()
     grid = GeoBox(dataset.shape, dataset.transform, crs)
-    return Opened(dataset, grid, np.dtype(dataset.dtypes[0]))
+    return Opened(dataset, grid, dataset.shape, np.dtype(dataset.dtypes[0]))
 
 
 class _Thread(local):
