@@ -66,6 +66,7 @@ def test_spare_colours_are_handed_out_in_order_and_again():
         classes={"alunite": "#111111"},
         ramp=("#000000", "#ffffff"),
         spread_ramp=("#000000", "#ffffff"),
+        support_ramp=("#000000", "#ffffff"),
         other=("#222222", "#333333"),
     )
     colours = class_colours(["p", "alunite", "q", "r"], style)

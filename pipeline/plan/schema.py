@@ -123,6 +123,7 @@ class Style(Plan):
     ramp: tuple[Colour, ...] = Field(min_length=2)
     """Colours of a score from 0 to 1, low to high."""
     spread_ramp: tuple[Colour, ...] = Field(min_length=2)
+    support_ramp: tuple[Colour, ...] = Field(min_length=2)
     other: tuple[Colour, ...] = Field(min_length=1)
     """Colours for classes that have none of their own."""
 

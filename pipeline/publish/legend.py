@@ -63,7 +63,8 @@ def legend_of(product: Product, style: Style) -> Legend:
     """
     if product.kind == "class":
         return Legend(product.title, "Class", swatches=_swatches(product.classes, style))
-    ramp = style.spread_ramp if product.kind == "spread" else style.ramp
+    ramps = {"spread": style.spread_ramp, "support": style.support_ramp}
+    ramp = ramps.get(product.kind, style.ramp)
     unit = "" if product.unit in ("", "1") else f" ({product.unit})"
     label = ("Value" if product.kind == "evidence" else product.kind.capitalize()) + unit
     low, high = product.limits or _limits(product)
