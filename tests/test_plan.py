@@ -234,7 +234,8 @@ def test_a_slip_in_a_models_parameters_is_named(tmp_path):
 
 def test_the_users_own_folder_goes_first_and_adds(tmp_path):
     (tmp_path / "styles").mkdir()
-    body = 'ramp: ["#000000", "#ffffff"]\nspread_ramp: ["#000000", "#ffffff"]\nsupport_ramp: ["#000000", "#ffffff"]\nother: ["#777777"]'
+    kinds = ("ramp", "spread_ramp", "support_ramp")
+    body = "\n".join(f'{kind}: ["#000000", "#ffffff"]' for kind in kinds) + '\nother: ["#777777"]'
     for name in ("minerals", "plain"):
         (tmp_path / "styles" / f"{name}.yaml").write_text(f"title: my {name}\n{body}")
     configs = Configs.at(tmp_path)
