@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks.engines import ENGINES
 from benchmarks.tile import DATA, FULL, QUARTER, QUICK, make_tile
 from pipeline import files
-from pipeline.grid import BLOCK
+from pipeline.grid import block_side
 
 Runs = dict[str, list[dict[str, Any]]]
 
@@ -98,7 +98,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help=f"a tile of {QUICK} px, 3 runs")
     parser.add_argument("--size", type=int, help=f"pixels on a side ({FULL} is a full tile)")
     parser.add_argument("--runs", type=int)
-    parser.add_argument("--block", type=int, default=BLOCK, help="pixels on a side of a task")
+    side = block_side((FULL, FULL))
+    parser.add_argument("--block", type=int, default=side, help="pixels on a side of a task")
     parser.add_argument("--unaligned", action="store_true", help="map in the next UTM zone")
     parser.add_argument("--growth", action="store_true", help="a quarter tile against a full one")
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))

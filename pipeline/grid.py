@@ -18,6 +18,9 @@ from shapely.geometry.base import BaseGeometry
 
 BLOCK = 512  # pixels on a side: the block size of most COGs, and small enough for the cache
 
+_LARGE_BLOCK = 1024
+_TO_SHARE_OUT = 16  # blocks, so that a handful of workers end at about the same time
+
 
 @dataclass(frozen=True, order=True)
 class Block:
@@ -55,6 +58,19 @@ class Block:
         Block(y0=-2, y1=6, x0=-2, x1=6)
         """
         return Block(self.y0 - halo, self.y1 + halo, self.x0 - halo, self.x1 + halo)
+
+
+def block_side(shape: tuple[int, int]) -> int:
+    """Return the side of a region's blocks, pixels.
+
+    Larger blocks read the same pixels with fewer calls; smaller ones share out a small region.
+
+    >>> block_side((5490, 5490)), block_side((600, 600))
+    (1024, 512)
+    """
+    rows, columns = shape
+    enough = rows * columns >= _TO_SHARE_OUT * _LARGE_BLOCK**2
+    return _LARGE_BLOCK if enough else BLOCK
 
 
 def blocks(shape: tuple[int, int], size: int = BLOCK) -> Iterator[Block]:

@@ -25,7 +25,7 @@ from pipeline import files, record
 from pipeline.blocks import run_blocks
 from pipeline.contracts import as_samples
 from pipeline.errors import PlanError, ReadError
-from pipeline.grid import Block, blocks, crop
+from pipeline.grid import Block, crop
 from pipeline.publish.vector import LAYER
 from pipeline.remote import open_raster
 from pipeline.report import write_report
@@ -227,7 +227,7 @@ def _try_everywhere(ready: Ready, references: Mapping[str, Reference]) -> dict[s
         numbers = class_names(reference.classes, classes)
         derive = derivation(ready.study, ground)
         task = TakeReference(derive, name, reference.classes, numbers, columns)
-        cut = list(blocks(ground.shape, ready.job.block))
+        cut = ready.job.blocks(ground.shape)
         parts += run_blocks(task, cut, ready.job.workers, partial(ready.told, f"reference {name}"))
     pixels = as_samples(xr.concat(parts, dim="sample", coords="minimal", compat="override"))
     trial = Trial(take_samples(ready), pixels, classes, 0.0, ready.study.workflow.seed)

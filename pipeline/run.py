@@ -18,7 +18,7 @@ from typing import Any
 from pipeline import files, record, store
 from pipeline.blocks import Workers, run_blocks
 from pipeline.contracts import Samples
-from pipeline.grid import BLOCK, blocks
+from pipeline.grid import Block, block_side, blocks
 from pipeline.model import fit_ensemble, load, save
 from pipeline.plan import Configs
 from pipeline.products import publish_region
@@ -51,8 +51,16 @@ class Job:
     catalog: str | None = None
     configs: Configs = field(default_factory=Configs.at)
     workers: Workers = field(default_factory=Workers)
-    block: int = BLOCK
-    """Side of a block, pixels; it never changes a result."""
+    block: int | None = None
+    """Side of a block, pixels, if not what suits the region; it never changes a result."""
+
+    def blocks(self, shape: tuple[int, int]) -> list[Block]:
+        """Return the blocks of a region's grid of `shape` (rows, columns)."""
+        return list(blocks(shape, self.side(shape)))
+
+    def side(self, shape: tuple[int, int]) -> int:
+        """Return the side of a region's blocks, pixels."""
+        return self.block or block_side(shape)
 
 
 @dataclass(frozen=True)
@@ -153,7 +161,7 @@ def take_samples(ready: Ready) -> Samples:
         ground = ready.grounds[name]
         found = read_sites(ready.sites[name], training.label, training.classes)
         placed = place_sites(found, ground.grid, ground.outline, name)
-        visited = [b for b in blocks(ground.shape, ready.job.block) if len(sites_in(placed, b))]
+        visited = [b for b in ready.job.blocks(ground.shape) if len(sites_in(placed, b))]
         task = TakeSamples(derivation(study, ground), name, placed, all_columns(study))
         parts += run_blocks(task, visited, ready.job.workers, partial(ready.told, f"sample {name}"))
     samples = gather(parts, f"workflow {study.workflow.name}")
@@ -193,12 +201,12 @@ def fit_model(ready: Ready, samples: Samples) -> Path:
 def map_region(ready: Ready, ground: Ground, model: Path) -> Path:
     """Map every block of a region that is not mapped yet, and return the store of its maps."""
     maps = ready.work / f"{ground.name}.zarr"
-    size = ready.job.block
+    size = ready.job.side(ground.shape)
     fills = map_fills(ready.study.workflow.training.classes, ready.study.layers.mapped)
     store.create(maps, f"{ready.identity} {size}", ground.shape, size, fills)
     task = MapBlock(derivation(ready.study, ground), model, maps)
     progress = partial(ready.told, f"map {ground.name}")
-    run_blocks(task, list(blocks(ground.shape, size)), ready.job.workers, progress)
+    run_blocks(task, ready.job.blocks(ground.shape), ready.job.workers, progress)
     return maps
 
 
