@@ -131,11 +131,7 @@ def world(
 def main() -> None:
     """Run the command line."""
     logging.captureWarnings(True)  # what libraries tell their developers is not for users
-    try:
-        app()
-    except KeyboardInterrupt:
-        Console(stderr=True).print("interrupted; what is complete is kept, run again to go on")
-        sys.exit(130)
+    app()
 
 
 Told = Callable[[str, int, int], None]
@@ -155,7 +151,7 @@ def _job(
 
     folder = out or Path("runs") / load_workflow(workflow).name
     found = Configs.at(configs)
-    return Job(workflow, folder, catalog, found, Workers.at(cluster, workers))
+    return Job(workflow, folder.resolve(), catalog, found, Workers.at(cluster, workers))
 
 
 @contextmanager
@@ -166,6 +162,9 @@ def _one_sentence() -> Iterator[None]:
     except ProspectraError as error:
         Console(stderr=True, soft_wrap=True).print(f"error: {error}", markup=False, highlight=False)
         raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        Console(stderr=True).print("interrupted; what is complete is kept, run again to go on")
+        raise typer.Exit(130) from None
 
 
 @contextmanager

@@ -87,24 +87,31 @@ def begin(folder: Path, grounds: Mapping[str, Ground]) -> None:
 
     A folder without a record holds nothing that anybody should rely on.
     """
-    for name in (RECORD, "reference.json", REPORT):
+    stale = _known(folder / RECORD).get("files", {})
+    for name in (RECORD, "reference.json", REPORT, *stale):
         (folder / name).unlink(missing_ok=True)
     files.write_json(folder / LOCK, {name: ground.items.lock for name, ground in grounds.items()})
 
 
 def current(folder: Path, run_id: str) -> dict[str, Any] | None:
     """Return the record in a folder if it is this very run and every file in it is still whole."""
-    path = folder / RECORD
-    if not path.is_file():
-        return None
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if found.get("digest") != run_id:
+    found = _known(folder / RECORD)
+    if found.get("digest") != run_id or not (folder / REPORT).is_file():
         return None
     whole = all(
         (folder / name).is_file() and files.sha256(folder / name) == digest
         for name, digest in found["files"].items()
     )
     return found if whole else None
+
+
+def _known(path: Path) -> dict[str, Any]:
+    """Return the record in a file; one that is missing or torn says nothing."""
+    try:
+        found: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) and isinstance(found.get("files"), dict) else {}
 
 
 def make(
@@ -154,7 +161,7 @@ def finish(folder: Path, written: dict[str, Any], timings: Mapping[str, float]) 
     paths = [
         p
         for p in sorted(folder.rglob("*"))
-        if p.is_file() and p.relative_to(folder).parts[0] not in {*apart, "work"}
+        if p.is_file() and p.relative_to(folder).parts[0] not in {*apart, ".work"}
     ]
     written = written | {
         "files": {p.relative_to(folder).as_posix(): files.sha256(p) for p in paths}
@@ -183,14 +190,15 @@ def _zones(done: Finished) -> Json:
     return {"count": len(done.zones), "top": [{str(k): v for k, v in z.items()} for z in top]}
 
 
-def _digest_of_sites(path: Path) -> str:
+def _digest_of_sites(path: Path) -> Json:
     if not path.is_file():
         raise TrainingError(
             "the file of training sites does not exist",
             where=str(path),
             remedy="put it beside the workflow or beside the catalog, or mend training.sites",
         )
-    return files.sha256(path)
+    # A Shapefile keeps its labels in a file beside it.
+    return {p.name: files.sha256(p) for p in sorted(path.parent.glob(f"{path.stem}.*"))}
 
 
 def _hrefs(grounds: Iterable[Ground]) -> list[str]:

@@ -30,6 +30,7 @@ from pipeline.publish.vector import LAYER
 from pipeline.remote import open_raster
 from pipeline.report import write_report
 from pipeline.run import (
+    WORK,
     Job,
     Ready,
     Told,
@@ -119,11 +120,13 @@ def score(
             where=str(job.out),
             remedy="run 'prospectra run' with the same workflow, catalog and folder first",
         )
-    key = files.digest_of([done["digest"], held_out, *(_digest(r) for r in references.values())])
+    asked: list[files.Json] = [[name, *_digest(r)] for name, r in references.items()]
+    key, fuller = (files.digest_of([done["digest"], full, *asked]) for full in (held_out, True))
     path = job.out / REFERENCE
     if path.is_file():
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if found.get("key") == key:
+        if found.get("key") in (key, fuller):
+            write_report(done, job.out, found)
             return found
 
     with files.hold(job.out):
@@ -136,7 +139,7 @@ def score(
             told("score maps", number, len(shown))
         if held_out and learnt:
             scores["validation"] = _try_everywhere(ready, learnt)
-        shutil.rmtree(job.out / "work", ignore_errors=True)
+        shutil.rmtree(job.out / WORK, ignore_errors=True)
         files.write_json(path, scores)
         write_report(done, job.out, scores)
     return scores
@@ -207,8 +210,7 @@ def _capture(ground: Ground, deposits: Path, folder: Path) -> dict[str, Any]:
     """Return how many known deposits the zones hold, and on how much of the region."""
     places = gpd.read_file(deposits).to_crs(str(ground.grid.crs))
     zones = gpd.read_file(folder / "zones.gpkg", layer=LAYER)
-    near = places.buffer(2 * ground.grid.resolution.x)
-    held = near.intersects(zones.union_all()) if len(zones) else np.zeros(len(places), bool)
+    held = places.within(zones.union_all()) if len(zones) else np.zeros(len(places), bool)
     return {
         "known": len(places),
         "in_zones": int(held.sum()),

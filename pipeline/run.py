@@ -18,7 +18,7 @@ from typing import Any
 from pipeline import files, record, store
 from pipeline.blocks import Workers, run_blocks
 from pipeline.contracts import Samples
-from pipeline.grid import Block, block_side, blocks
+from pipeline.grid import Block, block_side, blocks, halo_pixels
 from pipeline.model import fit_ensemble, load, save
 from pipeline.plan import Configs
 from pipeline.products import publish_region
@@ -37,6 +37,8 @@ from pipeline.training import (
     sites_in,
 )
 from pipeline.validation import Contender, Trial, validate
+
+WORK = ".work"  # no region can be called that
 
 Told = Callable[[str, int, int], None]
 """Hears of progress: the step, how much of it is done, how much there is."""
@@ -78,7 +80,14 @@ class Ready:
     @property
     def work(self) -> Path:
         """The folder of unfinished work; another identity has another."""
-        return self.job.out / "work" / self.identity[:16]
+        return self.job.out / WORK / self.identity[:16]
+
+    @property
+    def sight(self) -> float:
+        """How far any model looks around a pixel, to the far edge of the last one, metres."""
+        halo = self.study.layers.halo
+        steps = [ground.grid.resolution.x for ground in self.grounds.values()]
+        return max((halo_pixels(halo, step) + 1) * step for step in steps) if halo else 0.0
 
 
 def run(job: Job, told: Told) -> dict[str, Any]:
@@ -92,16 +101,17 @@ def run(job: Job, told: Told) -> dict[str, Any]:
     with files.hold(job.out):
         files.sweep(job.out)
         if (known := record.current(job.out, ready.identity)) is not None:
+            shutil.rmtree(job.out / WORK, ignore_errors=True)
             return known
 
         timings: dict[str, float] = {}
-        record.begin(job.out, ready.grounds)
         with timed(timings, "sample"):
             samples = take_samples(ready)
         with timed(timings, "validate"):
             validation = try_model(ready, samples)
         with timed(timings, "fit"):
             model = fit_model(ready, samples)
+        record.begin(job.out, ready.grounds)
         finished = []
         for name in ready.study.workflow.mapping.regions:
             ground, folder = ready.grounds[name], job.out / name
@@ -120,7 +130,7 @@ def run(job: Job, told: Told) -> dict[str, Any]:
             )
             write_report(made, job.out)
         done = record.finish(job.out, made, timings)
-        shutil.rmtree(job.out / "work")
+        shutil.rmtree(job.out / WORK)
     return done
 
 
@@ -174,10 +184,11 @@ def try_model(ready: Ready, samples: Samples) -> dict[str, Any]:
     path = ready.work / "validation.json"
     if not path.is_file():
         workflow = ready.study.workflow
-        buffer = ready.study.layers.halo
+        buffer = ready.sight
         trial = Trial(samples, samples, workflow.training.classes, buffer, workflow.seed)
         told = partial(ready.told, "validate")
-        files.write_json(path, validate(trial, contenders(ready.study), cuts(ready), told))
+        here = Workers("threads", ready.job.workers.count)
+        files.write_json(path, validate(trial, contenders(ready.study), cuts(ready), told, here))
     # Read back even if just written, so that a resumed run cannot differ in the order of keys.
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found

@@ -16,6 +16,7 @@ from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
 from pyproj.exceptions import CRSError
+from shapely.errors import GEOSException
 from shapely.geometry import box, shape
 from shapely.geometry.base import BaseGeometry
 from threadpoolctl import threadpool_limits
@@ -156,6 +157,13 @@ def prepare(study: Study, name: str, catalog_href: str) -> Ground:
         projected = outline.to_crs(wanted.crs or str(crs))
     except CRSError as error:
         raise _unknown_crs(str(wanted.crs), f"workflow {study.workflow.name}, grid.crs") from error
+    kept = CRS(str(wanted.crs or crs))
+    if not kept.projected or set(kept.units) != {"metre"}:
+        raise PlanError(
+            f"the CRS '{wanted.crs}' is not in metres",
+            where=f"workflow {study.workflow.name}, grid.crs",
+            remedy="name a projected one, such as the UTM zone of the region",
+        )
     grid = region_grid(
         projected,
         wanted.resolution or resolution,
@@ -271,10 +279,14 @@ def _outline(region: Region) -> Geometry:
         crs = CRS(region.crs)
     except CRSError as error:
         raise _unknown_crs(region.crs, f"region {region.title}") from error
-    plain = box(*region.bbox) if region.bbox else shape(region.geometry or {})
-    if plain.is_empty or not plain.is_valid:
+    try:
+        plain = box(*region.bbox) if region.bbox else shape(region.geometry or {})
+        usable = plain.geom_type in ("Polygon", "MultiPolygon") and plain.is_valid
+    except (GEOSException, AttributeError, KeyError, TypeError, ValueError):
+        usable = False
+    if not usable or plain.is_empty:
         raise RegionError(
-            "the outline is empty or crosses itself",
+            "the outline is not a polygon, is empty, or crosses itself",
             where=f"region {region.title}",
             remedy="mend its geometry",
         )

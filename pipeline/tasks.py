@@ -16,7 +16,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pipeline import store
-from pipeline.grid import Block
+from pipeline.grid import Block, crop, inside
 from pipeline.model import Fitted, load, predict
 from pipeline.publish.raster import NODATA, quantise
 from pipeline.study import Derivation
@@ -72,6 +72,8 @@ class MapBlock:
         score, spread = predict(model, layers)
         known = [np.isfinite(layers[name]) for name in model.layers]
         support: NDArray[np.float32] = np.stack(known).mean(axis=0, dtype=np.float32)
+        within = inside(crop(self.derive.grid, block), self.derive.outline)
+        support[~within] = np.nan  # outside the region there is nothing to support
         codes = quantise(score)
         maps = {f"score_{name}": codes[k] for k, name in enumerate(model.classes)}
         maps |= {

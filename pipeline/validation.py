@@ -5,7 +5,7 @@ other blocks, over many ways of cutting the ground (layouts), side by side with 
 to beat. A random split is shown beside it, and is named what it is: optimistic.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypedDict
 
@@ -137,13 +137,17 @@ class Verdict(TypedDict):
     sentence: str
 
 
-def verdict(name: str, model: dict[Metric, list[float]], paired: dict[str, Interval]) -> Verdict:
+def verdict(
+    name: str,
+    model: dict[Metric, list[float]],
+    paired: Mapping[str, Mapping[Metric, Interval]],
+) -> Verdict:
     """Say whether a model has skill: better than chance, and than its best baseline.
 
     Parameters
     ----------
     model : its AUC and AP, one a layout.
-    paired : for each baseline, the difference in AUC (model less baseline) over layouts.
+    paired : for each baseline, the difference (model less baseline) over layouts, in both scores.
     """
     own = interval(model["auc"])
     text = f"AUC {own['mean']:.3f} ({own['low']:.3f} to {own['high']:.3f} over layouts)"
@@ -152,12 +156,13 @@ def verdict(name: str, model: dict[Metric, list[float]], paired: dict[str, Inter
             "skill": False,
             "sentence": f"No skill here: {name} is not distinguishable from chance, {text}.",
         }
-    worst = min(paired, key=lambda b: paired[b]["low"], default=None)
-    if worst is not None and paired[worst]["low"] <= 0.0:
+    worst = min(paired, key=lambda b: paired[b]["auc"]["low"], default=None)
+    unbeaten = [b for b in paired if min(paired[b][m]["low"] for m in METRICS) <= 0.0]
+    if unbeaten:
         return {
             "skill": False,
             "sentence": f"No added skill here: {name} ({text}) is not clearly better than "
-            f"the baseline {worst}.",
+            f"{', '.join(sorted(unbeaten))}, in AUC and in AP.",
         }
     beaten = f", and beats every baseline, {worst} being the nearest" if worst else ""
     return {"skill": True, "sentence": f"{name} has skill on unseen ground: {text}{beaten}."}
@@ -168,12 +173,14 @@ def validate(
     contenders: Sequence[Contender],
     layouts: Sequence[Layout],
     told: Progress | None = None,
+    workers: Workers | None = None,
 ) -> dict[str, Any]:
     """Try a model against its baselines, in space and (for comparison only) at random.
 
     Parameters
     ----------
     contenders : the model first, then its baselines.
+    workers : threads of this machine, as many as it has if not given.
     layouts : the ways of cutting space; the random splits are fewer.
 
     Returns
@@ -193,7 +200,9 @@ def validate(
     pieces = [(trial, contender, split) for contender in contenders for split in splits]
     pieces += [(_control(trial, k), model, splits[k]) for k in range(beside)]
     pieces += [(replace(trial, buffer=0.0), model, split) for split in at_random]
-    found = np.stack(run_blocks(lambda piece: cross_validate(*piece), pieces, Workers(), told))
+    found = np.stack(
+        run_blocks(lambda piece: cross_validate(*piece), pieces, workers or Workers(), told)
+    )
     tried, dealt_out, random_ = np.split(found, [-2 * beside, -beside])
     own, *others = tried.reshape(len(contenders), len(splits), *found.shape[1:])
     models = {model.name: macro(own)}
@@ -212,7 +221,7 @@ def validate(
         "paired": paired,
         "random": {m: float(np.mean(random[m])) for m in METRICS},
         "per_class": _per_class(own, trial),
-        "verdict": verdict(model.name, models[model.name], {b: paired[b]["auc"] for b in paired}),
+        "verdict": verdict(model.name, models[model.name], paired),
     }
 
 
@@ -284,7 +293,8 @@ def _near(trial: Trial, tested: NDArray[np.bool_]) -> NDArray[np.bool_]:
         held = tested & (trial.test["region"].values == region)
         if held.any():
             tree = cKDTree(_places(trial.test)[held])
-            distance, _ = tree.query(_places(trial.train)[ours])
+            # A model looks around itself in a square, so the larger of the two offsets counts.
+            distance, _ = tree.query(_places(trial.train)[ours], p=np.inf)
             near[ours] = distance < trial.buffer
     return near
 

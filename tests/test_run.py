@@ -20,7 +20,7 @@ from worlds import QUIET, Small, make_small, small_workflow
 
 from pipeline import files, open_region
 from pipeline.blocks import Workers
-from pipeline.errors import BusyError, OutputError
+from pipeline.errors import BusyError, OutputError, SplitError
 from pipeline.plan import Configs
 from pipeline.reference import Reference, score
 from pipeline.run import run
@@ -80,13 +80,25 @@ def test_every_output_is_there(done):
     assert (done / "stac" / "collection.json").is_file()
     assert (done / "report.html").is_file()
     assert (done / "model.skops").is_file()
-    assert not (done / "work").exists()
+    assert not (done / ".work").exists()
     record = json.loads((done / "run.json").read_text())
     assert record["level"] == "operator"
     assert record["purpose"]
     assert record["commodities"]
     assert {"random", "paired", "verdict", "models"} <= record["validation"].keys()
     assert "permuted labels (control)" in record["validation"]["models"]
+    assert record["validation"]["buffer_m"] == (3 + 1) * 20  # 60 m, to the far edge of the pixel
+
+
+def test_nothing_is_mapped_outside_a_region_that_is_no_box(done):
+    folder = done / "demo_almeria"
+    for name, nothing in (("class", 0), ("score_argillic", 65535), ("support", 65535)):
+        with rasterio.open(folder / f"{name}.tif") as source:
+            values = source.read(1)
+        assert (values[:10, -10:] == nothing).all()
+        assert (values[60:100, 60:100] != nothing).mean() > 0.9
+    with rasterio.open(folder / "evidence_ndvi.tif") as source:
+        assert np.isnan(source.read(1)[:10, -10:]).all()
 
 
 def test_the_class_map_is_the_winner_of_the_published_scores(done):
@@ -155,7 +167,7 @@ def test_a_run_killed_midway_goes_on_and_ends_the_same(small, done, tmp_path):
     out = tmp_path / "run"
     process = in_another_process(small, out, block=32)
     deadline = time.monotonic() + 120
-    while len(kept := sorted(out.glob("work/*/demo_nevada.zarr/done/y*.json"))) < 5:
+    while len(kept := sorted(out.glob(".work/*/demo_nevada.zarr/done/y*.json"))) < 5:
         assert process.poll() is None, "the run ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.002)
@@ -174,6 +186,25 @@ def test_a_run_killed_midway_goes_on_and_ends_the_same(small, done, tmp_path):
     assert seen == times, "blocks that were whole have been computed again"
 
 
+def test_what_a_study_no_longer_makes_is_taken_away(small, tmp_path):
+    flow = small_workflow() | {"mapping": {"regions": ["demo_nevada"]}}
+    path = tmp_path / "flow.yaml"
+    job = replace(small.job(tmp_path / "run"), workflow=path)
+    path.write_text(yaml.safe_dump(flow))
+    run(job, QUIET)
+    path.write_text(yaml.safe_dump(flow | {"validation": flow["validation"] | {"block": 9000}}))
+    with pytest.raises(SplitError):
+        run(job, QUIET)
+    assert (job.out / "run.json").exists(), "a run that fails must not take the last one away"
+    path.write_text(yaml.safe_dump(flow | {"evidence": ["ndvi"]}))
+    record = run(job, QUIET)
+    assert not list(job.out.rglob("*clay_hydroxyl*"))
+    assert not [name for name in record["files"] if "clay_hydroxyl" in name]
+    (job.out / "report.html").unlink()
+    run(job, QUIET)
+    assert (job.out / "report.html").exists()
+
+
 def test_two_runs_on_one_folder_are_refused(small, done):
     with files.hold(done), pytest.raises(BusyError, match="another run"):
         run(small.job(done), QUIET)
@@ -190,7 +221,7 @@ def test_permuted_labels_have_no_skill(small, tmp_path):
     found = run(replace(small.job(tmp_path / "run"), workflow=path), QUIET)
     assert not found["validation"]["verdict"]["skill"]
     assert "No skill here" in found["validation"]["verdict"]["sentence"]
-    assert np.mean(found["validation"]["models"]["logistic-bands"]["auc"]) == pytest.approx(
+    assert np.mean(found["validation"]["models"]["logistic-around"]["auc"]) == pytest.approx(
         0.5, abs=0.08
     )
 
@@ -212,10 +243,17 @@ def test_moving_a_deposit_moves_the_zones(small, done, tmp_path):
     assert places.geometry.iloc[0].distance(first) > 800
     run(moved.job(tmp_path / "run"), QUIET)
     before, after = done / "demo_almeria", tmp_path / "run" / "demo_almeria"
-    assert contents(before)["zones.gpkg"] != contents(after)["zones.gpkg"]
     there = places.geometry.iloc[0]
+    assert zone_area(after, there) > zone_area(before, there)
+    assert zone_area(after, first) < zone_area(before, first)
     assert mean_score(after, there) > mean_score(before, there) + 0.02
     assert mean_score(after, first) < mean_score(before, first) - 0.02
+
+
+def zone_area(folder: Path, place) -> float:
+    """Return how much of the ground within 400 m of a place lies in zones, m2."""
+    zones = gpd.read_file(folder / "zones.gpkg", layer="zones")
+    return zones.intersection(place.buffer(400)).area.sum()
 
 
 def mean_score(folder: Path, place) -> float:
@@ -270,7 +308,7 @@ def test_scores_against_the_planted_truth(small, done):
     assert not found["regions"]["demo_almeria"]["trained_here"]
     assert found["regions"]["demo_nevada"]["deposits"]["known"] == 3
     assert found["validation"]["samples"]["test"] > 1000
-    assert found["validation"]["model"] == "logistic-bands"
+    assert found["validation"]["model"] == "logistic-around"
     run(small.job(done), QUIET)
     assert json.loads((done / "reference.json").read_text()) == found
 

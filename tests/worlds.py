@@ -11,6 +11,12 @@ from pipeline.world import World, make_world
 from pipeline.world.places import ALMERIA, NEVADA
 
 SIDE = 160  # pixels
+AROUND = {
+    "title": "logistic regression on the bands of a pixel and of its surroundings",
+    "features": ["log_bands", "log_bands@60"],
+    "candidates": [{"estimator": "logistic", "params": {"C": 10.0}}],
+    "source": "made for tests",
+}
 QUIET = lambda *_: None  # noqa: E731
 
 
@@ -33,14 +39,28 @@ def make_small(folder: Path, moves=None) -> Small:
     for name in ("demo_nevada", "demo_almeria"):
         region = yaml.safe_load((BUILT_IN / "regions" / f"{name}.yaml").read_text())
         left, _, _, top = region["bbox"]
-        region["bbox"] = [left, top - SIDE * 20, left + SIDE * 20, top]
+        bottom, right = top - SIDE * 20, left + SIDE * 20
+        region["bbox"] = [left, bottom, right, top]
         (own / "regions" / f"{name}.yaml").write_text(yaml.safe_dump(region))
+    (own / "models").mkdir()
+    (own / "models" / "logistic-around.yaml").write_text(yaml.safe_dump(AROUND))
     configs = Configs((own, BUILT_IN))
     places = tuple(replace(p, deposits=3, passes=p.passes[:2]) for p in (NEVADA, ALMERIA))
     world = make_world(folder / "world", places=places, configs=configs, moves=moves)
+    cut_a_corner(own / "regions" / "demo_almeria.yaml")
     workflow = folder / "small.yaml"
     workflow.write_text(yaml.safe_dump(small_workflow()))
     return Small(world, workflow, configs)
+
+
+def cut_a_corner(path: Path) -> None:
+    """Make a region a polygon that is no box: without its north-eastern corner of 600 m."""
+    region = yaml.safe_load(path.read_text())
+    left, bottom, right, top = region.pop("bbox")
+    ring = [[left, bottom], [right, bottom], [right, top - 600], [right - 600, top]]
+    ring += [[left, top], [left, bottom]]
+    region["geometry"] = {"type": "Polygon", "coordinates": [ring]}
+    path.write_text(yaml.safe_dump(region))
 
 
 def small_workflow() -> dict:
@@ -49,7 +69,7 @@ def small_workflow() -> dict:
     return demo | {
         "name": "small",
         "evidence": ["clay_hydroxyl", "ndvi"],
-        "model": "logistic-bands",
+        "model": "logistic-around",
         "validation": {"block": 800, "layouts": 3, "folds": 3, "baselines": ["albedo"]},
         "zones": {"classes": ["advanced_argillic", "argillic"], "area_share": 0.05},
     }

@@ -99,7 +99,7 @@ def _axis(
     start: float, step: float, size: int
 ) -> tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.float64]]:
     """Return, along one axis, each pixel's node, the nodes, and the part of the way to the next."""
-    first = round(start / step)
+    first = int(np.floor(start / step + 0.5 - 1e-9))  # halves fall one way, whatever the block
     phase = round((start - first * step) * _PHASE) / _PHASE
     pixels = first + np.arange(size)
     node = pixels // _NODES

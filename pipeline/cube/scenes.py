@@ -101,11 +101,16 @@ def _declared(asset: pystac.Asset) -> dict[str, float]:
     """Return what an asset itself says of its numbers; STAC 1.1 moved and renamed the place."""
     fields = asset.extra_fields
     places: list[Mapping[str, Any]] = [fields]
-    places += [bands[0] for key in ("bands", "raster:bands") if (bands := fields.get(key))]
+    for key in ("bands", "raster:bands"):
+        bands = fields.get(key)
+        if isinstance(bands, list) and bands and isinstance(bands[0], dict):
+            places.append(bands[0])
     found = {}
     for place in places:
         for key in ("scale", "offset", "nodata"):
             value: Any = place.get(f"raster:{key}", place.get(key))
             with suppress(TypeError, ValueError):  # a null, or a word that is no number
                 found[key] = float(value)
+    if found.get("scale") == 0.0:
+        del found["scale"]  # it would make every pixel the same: take the sensor's
     return found

@@ -154,7 +154,7 @@ def make(candidate: Candidate, seed: int) -> BaseEstimator:
         )
     try:
         return ESTIMATORS[candidate.estimator](seed, **candidate.params)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise _refused(candidate, error) from error
 
 

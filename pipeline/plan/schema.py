@@ -131,7 +131,7 @@ class Style(Plan):
 class Training(Plan):
     """Where the model learns."""
 
-    regions: tuple[str, ...] = Field(min_length=1)
+    regions: tuple[Identifier, ...] = Field(min_length=1)
     sites: dict[str, str] = Field(min_length=1)
     """For each training region, the vector file of its sites (relative to the workflow file)."""
     label: str = "label"
@@ -152,7 +152,7 @@ class Training(Plan):
 class Shown(Plan):
     """Where the model is shown."""
 
-    regions: tuple[str, ...] = Field(min_length=1)
+    regions: tuple[Identifier, ...] = Field(min_length=1)
 
 
 class Grid(Plan):
@@ -231,7 +231,23 @@ class Workflow(Plan):
     validation: Validation
     zones: Zones = Zones()
     style: str = "minerals"
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+    @model_validator(mode="after")
+    def _each_once(self) -> "Workflow":
+        named = {
+            "training.regions": self.training.regions,
+            "mapping.regions": self.mapping.regions,
+            "evidence": self.evidence if self.evidence != "all" else (),
+            "validation.baselines": (self.model, *self.validation.baselines),
+        }
+        for key, names in named.items():
+            if len(set(names)) < len(names):
+                raise ValueError(f"{key} names something twice")
+        for name in (*self.training.regions, *self.mapping.regions):
+            if name == "stac":
+                raise ValueError("a region cannot be called 'stac': the collection is kept there")
+        return self
 
     @model_validator(mode="after")
     def _known_zone_classes(self) -> "Workflow":
