@@ -246,7 +246,7 @@ def test_a_cluster_that_does_not_answer(bad, monkeypatch):
 
 def test_no_catalog_named(tmp_path):
     flow = tmp_path / "flow.yaml"
-    flow.write_text(yaml.safe_dump(small_workflow()))
+    flow.write_text(yaml.safe_dump(small_workflow() | {"model": "logistic-bands"}))
     result = CliRunner().invoke(app, ["run", str(flow), "--out", str(tmp_path / "out")])
     assert result.exit_code == 3
     assert "give --catalog" in result.stderr

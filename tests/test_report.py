@@ -198,7 +198,7 @@ def test_a_region_without_zones_is_no_error(folder):
     run = deepcopy(RUN)
     run["zones"]["north"] = {"count": 0, "top": []}
     _, words, _ = page_of(folder, run)
-    assert "No ground of this region met the workflow's threshold." in words
+    assert "No ground of this region is a zone by the workflow's rules." in words
 
 
 def test_the_same_record_is_the_same_bytes(folder):

@@ -284,7 +284,8 @@ def test_open_region_is_what_a_run_maps(small, done):
 def test_a_new_index_is_one_file(small, tmp_path):
     own = tmp_path / "own"
     (own / "indices").mkdir(parents=True)
-    (own / "regions").symlink_to(small.configs.folders[0] / "regions")
+    for kind in ("regions", "models"):
+        (own / kind).symlink_to(small.configs.folders[0] / kind)
     (own / "indices" / "mine.yaml").write_text(
         "title: My ratio\nformula: r1610 / r665\nhigh_means: mine\nstatus: experimental\n"
         "source: a test\nchecks:\n  - operands: {r1610: 0.3, r665: 0.2}\n    value: 1.5\n"
