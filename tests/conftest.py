@@ -14,6 +14,8 @@ import xarray as xr
 from pipeline.contracts import as_samples
 from pipeline.plan import Band, Sensor
 
+collect_ignore = ["qgis"]  # run by QGIS, with its own Python
+
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
