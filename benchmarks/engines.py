@@ -93,11 +93,12 @@ def composite(case: Case) -> dict[str, Any]:
     from pipeline.plan import Configs
 
     sensor = Configs.at().sensor("sentinel2-l2a")
-    scenes = cube.scenes(case.items, sensor)
+    scenes = cube.make_scenes(case.items, sensor).scenes
+    imagery = cube.Imagery("sentinel2-l2a", sensor, scenes)
     out = np.empty((len(BANDS), *case.grid.shape), np.float32)
 
     def task(block: Block) -> None:
-        data = cube.read_reflectance(scenes, "sentinel2-l2a", sensor, crop(case.grid, block))
+        data = cube.read_reflectance(imagery, crop(case.grid, block))
         rows, columns = block.slices
         out[:, rows, columns] = data["reflectance"].values
 
@@ -135,12 +136,13 @@ def _maps(case: Case, classes: tuple[str, ...], *, with_evidence: bool = False) 
     configs = Configs.at()
     sensor = configs.sensor("sentinel2-l2a")
     indices, _ = feasible({n: configs.index(n) for n in configs.names("indices")}, sensor)
-    scenes = cube.scenes(case.items, sensor)
+    scenes = cube.make_scenes(case.items, sensor).scenes
+    imagery = cube.Imagery("sentinel2-l2a", sensor, scenes)
     path = case.work / "maps"
     fills = map_fills(classes, tuple(indices) if with_evidence else ())
 
     def task(block: Block) -> None:
-        data = cube.read_reflectance(scenes, "sentinel2-l2a", sensor, crop(case.grid, block))
+        data = cube.read_reflectance(imagery, crop(case.grid, block))
         layers = index_layers(data["reflectance"].values, indices, sensor)
         made = stand_in(layers, classes)
         if with_evidence:

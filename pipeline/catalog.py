@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 from warnings import catch_warnings, simplefilter
 
 import pystac
@@ -26,9 +27,38 @@ from shapely.geometry.base import BaseGeometry
 from pipeline import remote
 from pipeline.errors import CatalogError, ProspectraError, ReadError, RegionError
 from pipeline.files import Json, digest_of
-from pipeline.plan import Search
+from pipeline.plan import Configs, Search, Sensor
+from pipeline.remote import Access
 
 _OUTSIDE = "outside the region"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A catalog that can be searched: where it is, and how what it names may be read."""
+
+    href: str
+    """Path or address of a STAC catalog, collection, item file, stac-geoparquet file or API."""
+    access: Access
+    name: str | None = None
+    """Its name in configs/catalogs/, if it is one of those."""
+
+
+def locate(given: str, wanted: Search, configs: Configs) -> Place:
+    """Return the catalog that a user named: one of configs/catalogs/, an address or a path.
+
+    Raises
+    ------
+    PlanError : its configuration is wrong.
+    """
+    if given in configs.names("catalogs"):
+        known = configs.catalog(given)
+        hosts = (urlsplit(known.address).netloc, *known.hosts, *wanted.hosts)
+        access = Access(False, hosts, known.access, known.credentials, known.signing)
+        return Place(known.address, access, given)
+    if remote.is_address(given):
+        return Place(given, Access(hosts=(urlsplit(given).netloc, *wanted.hosts)))
+    return Place(given, Access(local=True, hosts=wanted.hosts))
 
 
 @dataclass(frozen=True)
@@ -55,12 +85,15 @@ class Items:
         return _instant(self.items[-1])
 
 
-def search(catalog: str, wanted: Search, outline: BaseGeometry, region: str) -> Items:
+def search(
+    place: Place, wanted: Search, sensor: Sensor, outline: BaseGeometry, region: str
+) -> Items:
     """Search a catalog for the imagery of a region.
 
     Parameters
     ----------
-    catalog : path or address of a STAC catalog, collection or API root.
+    place : the catalog.
+    sensor : whose items are wanted; its platforms and holdings say which.
     outline : the region in longitude and latitude (degrees).
     region : its name, for messages.
 
@@ -69,20 +102,20 @@ def search(catalog: str, wanted: Search, outline: BaseGeometry, region: str) -> 
     CatalogError : the catalog cannot be read, is not STAC, or nothing in it fits.
     RegionError : there are items, but all lie outside the region.
     """
+    catalog = place.href
     with _one_sentence(catalog):
-        offered = sorted(_offers(catalog, wanted, outline), key=_order)
-        decisions = [(item, _reason_to_drop(item, wanted, outline)) for item in offered]
+        offered = sorted(_offers(place, wanted, outline), key=_order)
+        decisions = [(item, _reason_to_drop(item, wanted, sensor, outline)) for item in offered]
         locked: list[Json] = [_locked(item, reason) for item, reason in decisions]
         kept = [item for item, reason in decisions if reason is None]
     if not kept:
         raise _nothing_fits(catalog, region, [reason for _, reason in decisions if reason])
-    local = not remote.is_address(catalog)
     lock: dict[str, Json] = {
         "region": region,
         "search": wanted.model_dump(mode="json", exclude={"catalog"}),
         "items": locked,
     }
-    return Items(tuple(_absolute(item, local) for item in kept), lock)
+    return Items(tuple(_absolute(item, place.access) for item in kept), lock)
 
 
 @contextmanager
@@ -109,18 +142,20 @@ def _unusable(catalog: str, error: Exception) -> CatalogError:
 class _StacIO(DefaultStacIO):
     """Reads STAC documents through the one room that opens addresses."""
 
-    def __init__(self, local: bool) -> None:
+    def __init__(self, access: Access) -> None:
         super().__init__()
-        self._local = local
+        self._access = access
 
     def read_text(self, source: Any, *_args: Any, **_kwargs: Any) -> str:
-        return remote.read_text(
-            remote.check(str(source), local_allowed=self._local, where="catalog")
-        )
+        return remote.read_text(remote.check(str(source), self._access, "catalog"), self._access)
 
 
 class _ApiIO(StacApiIO):
     """Asks a STAC API, wherever its own links and redirects lead, only at allowed addresses."""
+
+    def __init__(self, access: Access) -> None:
+        super().__init__(timeout=remote.TIMEOUT)
+        self._access = access
 
     def read_text(self, source: Any, *args: Any, **kwargs: Any) -> str:
         if isinstance(source, pystac.Link):
@@ -128,29 +163,28 @@ class _ApiIO(StacApiIO):
         return self.request(str(source), *args, **kwargs)
 
     def request(self, href: str, *args: Any, **kwargs: Any) -> str:
-        remote.check(href, local_allowed=False, where="catalog")
-        self.session.hooks["response"] = [_check_redirect]
+        remote.check(href, self._access, "catalog")
+        self.session.hooks["response"] = [partial(_check_redirect, self._access)]
         return super().request(href, *args, **kwargs)
 
 
-def _check_redirect(answer: Any, *_args: Any, **_kwargs: Any) -> None:
+def _check_redirect(access: Access, answer: Any, *_args: Any, **_kwargs: Any) -> None:
     if answer.is_redirect:
         target = urljoin(answer.url, answer.headers["location"])
-        remote.check(target, local_allowed=False, where="catalog")
+        remote.check(target, access, "catalog")
 
 
-def _offers(catalog: str, wanted: Search, outline: BaseGeometry) -> Iterable[pystac.Item]:
-    root = json.loads(remote.read_text(catalog))
+def _offers(place: Place, wanted: Search, outline: BaseGeometry) -> Iterable[pystac.Item]:
+    root = json.loads(remote.read_text(place.href, place.access))
     if not isinstance(root, dict) or "stac_version" not in root:
         raise ValueError("it has no stac_version")
     if "conformsTo" in root:
-        return list(_api_items(catalog, wanted, outline))
-    return list(_static_items(catalog, wanted))
+        return list(_api_items(place, wanted, outline))
+    return list(_static_items(place, wanted))
 
 
-def _static_items(catalog: str, wanted: Search) -> Iterator[pystac.Item]:
-    local = not remote.is_address(catalog)
-    root = pystac.read_file(catalog, stac_io=_StacIO(local))
+def _static_items(place: Place, wanted: Search) -> Iterator[pystac.Item]:
+    root = pystac.read_file(place.href, stac_io=_StacIO(place.access))
     if isinstance(root, pystac.Item):
         yield root
     elif isinstance(root, pystac.Catalog):
@@ -159,10 +193,10 @@ def _static_items(catalog: str, wanted: Search) -> Iterator[pystac.Item]:
                 yield item
 
 
-def _api_items(catalog: str, wanted: Search, outline: BaseGeometry) -> Iterator[pystac.Item]:
+def _api_items(place: Place, wanted: Search, outline: BaseGeometry) -> Iterator[pystac.Item]:
     with catch_warnings():
         simplefilter("ignore")  # servers that advertise less than they do
-        client = pystac_client.Client.open(catalog, stac_io=_ApiIO(timeout=remote.TIMEOUT))
+        client = pystac_client.Client.open(place.href, stac_io=_ApiIO(place.access))
         found = client.search(
             collections=list(wanted.collections) or None,
             datetime=wanted.datetime,
@@ -184,11 +218,16 @@ def _instant(item: pystac.Item) -> datetime:
     return instant.astimezone(UTC) if instant.tzinfo else instant.replace(tzinfo=UTC)
 
 
-def _reason_to_drop(item: pystac.Item, wanted: Search, outline: BaseGeometry) -> str | None:
+def _reason_to_drop(
+    item: pystac.Item, wanted: Search, sensor: Sensor, outline: BaseGeometry
+) -> str | None:
     if item.geometry is None or not shape(item.geometry).intersects(outline):
         return _OUTSIDE
     if not _within(_instant(item), wanted.datetime):
         return "outside the time wanted"
+    platform = str(item.properties.get("platform") or "").lower()
+    if platform and sensor.platforms and platform not in sensor.platforms:
+        return f"platform '{platform}' is not this sensor's"
     cloud = float(item.properties.get("eo:cloud_cover") or 0.0)
     if cloud > wanted.max_cloud:
         return f"cloud cover {cloud:g} % is over {wanted.max_cloud:g} %"
@@ -243,9 +282,9 @@ def _locked(item: pystac.Item, reason: str | None) -> dict[str, Json]:
     return entry
 
 
-def _absolute(item: pystac.Item, local: bool) -> pystac.Item:
+def _absolute(item: pystac.Item, access: Access) -> pystac.Item:
     if item.get_self_href():  # without one, a relative href is refused below
         item.make_asset_hrefs_absolute()
     for asset in item.assets.values():
-        remote.check(asset.href, local_allowed=local, where=f"item {item.id}")
+        remote.check(asset.href, access, f"item {item.id}")
     return item

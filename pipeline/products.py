@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import store
+from pipeline.ground import Ground
 from pipeline.publish import WRITERS, Finished, Product, title_of
 from pipeline.publish.raster import CLASSES, EVIDENCE, QUANTISED, dequantise, write_cog
-from pipeline.study import Ground, Study
+from pipeline.study import Study
 from pipeline.zones import ProspectiveZones, find_zones, with_evidence
 
 Told = Callable[[str, int, int], None]

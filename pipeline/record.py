@@ -17,10 +17,11 @@ import rasterio
 from pipeline import __version__, files
 from pipeline.errors import TrainingError
 from pipeline.files import Json
+from pipeline.ground import Ground
 from pipeline.plan import Region, Search, Training
 from pipeline.publish import Finished
 from pipeline.remote import is_address
-from pipeline.study import Ground, Study
+from pipeline.study import Study
 
 RECORD = "run.json"
 LOCK = "items.lock.json"
@@ -57,7 +58,7 @@ def identity(study: Study, grounds: Mapping[str, Ground], sites: Mapping[str, Pa
         "indices": {n: i.model_dump(mode="json") for n, i in study.layers.indices},
         "regions": {n: r.model_dump(mode="json") for n, r in study.regions.items()},
         "style": study.style.model_dump(mode="json"),
-        "items": {n: g.items.lock for n, g in grounds.items()},
+        "items": {n: dict(g.lock) for n, g in grounds.items()},
         "sites": {n: _digest_of_sites(p) for n, p in sites.items()},
         "assets": [_stamp(href) for href in _hrefs(grounds.values())],
         "versions": versions(),
@@ -90,7 +91,7 @@ def begin(folder: Path, grounds: Mapping[str, Ground]) -> None:
     stale = _known(folder / RECORD).get("files", {})
     for name in (RECORD, "reference.json", REPORT, *stale):
         (folder / name).unlink(missing_ok=True)
-    files.write_json(folder / LOCK, {name: ground.items.lock for name, ground in grounds.items()})
+    files.write_json(folder / LOCK, {name: dict(ground.lock) for name, ground in grounds.items()})
 
 
 def current(folder: Path, run_id: str) -> dict[str, Any] | None:
@@ -138,7 +139,7 @@ def make(
             "titles": {name: region.title for name, region in study.regions.items()},
         },
         "sensor": {"name": workflow.sensor, "title": study.sensor.title},
-        "items": {name: ground.items.lock["items"] for name, ground in grounds.items()},
+        "items": {name: ground.lock["items"] for name, ground in grounds.items()},
         "model": {
             "name": workflow.model,
             "title": study.recipes[workflow.model].title,
@@ -206,8 +207,10 @@ def _hrefs(grounds: Iterable[Ground]) -> list[str]:
         {
             source.href
             for ground in grounds
-            for scene in ground.scenes
-            for source in (*scene.bands, *((scene.mask,) if scene.mask else ()))
+            for imagery in ground.imagery
+            for scene in imagery.scenes
+            for source in (*scene.bands, *scene.masks)
+            if source is not None
         }
     )
 

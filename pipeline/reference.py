@@ -26,8 +26,9 @@ from pipeline.blocks import run_blocks
 from pipeline.contracts import as_samples
 from pipeline.errors import PlanError, ReadError
 from pipeline.grid import Block, crop
+from pipeline.ground import Ground
 from pipeline.publish.vector import LAYER
-from pipeline.remote import open_raster
+from pipeline.remote import LOCAL, open_raster
 from pipeline.report import write_report
 from pipeline.run import (
     WORK,
@@ -40,7 +41,7 @@ from pipeline.run import (
     make_ready,
     take_samples,
 )
-from pipeline.study import Derivation, Ground, derivation
+from pipeline.study import Derivation, derivation
 from pipeline.validation import Trial, class_scores, validate
 
 REFERENCE = "reference.json"
@@ -148,7 +149,7 @@ def score(
 def read_classes(path: Path, grid: Any) -> NDArray[np.uint8]:
     """Return a reference's class numbers on a grid, by nearest neighbour; 0 where it has none."""
     with (
-        open_raster(str(path)) as source,
+        open_raster(str(path), LOCAL) as source,
         WarpedVRT(
             source,
             crs=str(grid.crs),
@@ -169,7 +170,7 @@ def class_names(path: Path, classes: Sequence[str]) -> dict[int, str]:
     The raster's tag `classes` (a JSON object of number to name) says so; without it the numbers
     follow the workflow's classes, from 1.
     """
-    with open_raster(str(path)) as source:
+    with open_raster(str(path), LOCAL) as source:
         told = source.tags().get("classes")
     if told is None:
         return dict(enumerate(classes, start=1))

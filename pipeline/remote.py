@@ -4,9 +4,10 @@ What a catalog says is not trusted. An href may be a path only where the catalog
 file, and an address only over https (plain http is for a server on this machine).
 """
 
+from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
@@ -34,6 +35,35 @@ GDAL_SETTINGS: dict[str, str | int] = {
 """What every thread sets before it reads: one block is one task, so GDAL starts no threads."""
 
 
+@dataclass(frozen=True)
+class Access:
+    """What may be opened and how a read is authorised: it travels with every address.
+
+    Nothing secret is in it: a token comes from the environment of the process that reads.
+    """
+
+    local: bool = False
+    """Whether plain paths may be opened: only where the catalog itself is a local file."""
+    hosts: tuple[str, ...] = ()
+    """Hosts that may be asked; `host:port` where the port is not the usual one, `*.example.org`
+    for any below it."""
+    scheme: Literal["open", "planetary-computer", "bearer", "basic"] = "open"
+    credentials: tuple[str, ...] = ()
+    """Environment variables: of the token, or of the user name and the password."""
+    signing: str | None = None
+    """Address that gives signatures."""
+    tries: int = 5
+    """How often one range or document is asked for before it counts as unreadable."""
+    pause: float = 0.5
+    """Seconds before the second try; it doubles from there, up to 30."""
+    patience: float = 300.0
+    """Seconds that one process may spend waiting for one host; once spent, nothing is retried."""
+
+
+LOCAL = Access(local=True)
+"""Plain paths only."""
+
+
 def is_address(href: str) -> bool:
     """Return whether an href names a host (rather than a file on this machine).
 
@@ -43,33 +73,33 @@ def is_address(href: str) -> bool:
     return href.lower().startswith(("http:", "https:"))
 
 
-def check(href: str, *, local_allowed: bool, where: str) -> str:
+def check(href: str, access: Access, where: str) -> str:
     """Return the href if it may be opened, before anything connects to it.
 
     Parameters
     ----------
-    local_allowed : whether the catalog that names it is itself a local file.
     where : the item or catalog that names it, for the message.
 
     Raises
     ------
     ReadError : for a GDAL virtual path, another scheme, plain http to a foreign host, a user name
-        in the address, or a local path that a remote catalog names.
+        in the address, a host that is not on the list, or a local path that a remote catalog names.
     """
     try:
-        allowed = _allowed(href, local_allowed)
+        allowed = _allowed(href, access)
     except ValueError:  # brackets or a port that no address has
         allowed = False
     if not allowed:
         raise ReadError(
             f"the address '{_shown(href)}' is refused",
             where=where,
-            remedy="use https addresses, or plain paths in a local catalog",
+            remedy="use https addresses of the catalog's own hosts (search.hosts adds one), or "
+            "plain paths in a local catalog",
         )
     return href
 
 
-def read_text(href: str) -> str:
+def read_text(href: str, access: Access) -> str:
     """Return the text behind a path or address.
 
     Raises
@@ -78,8 +108,8 @@ def read_text(href: str) -> str:
     """
     try:
         if is_address(href):
-            check(href, local_allowed=False, where="catalog")
-            opener = build_opener(_CheckedRedirects)
+            check(href, access, "catalog")
+            opener = build_opener(_CheckedRedirects(access))
             with opener.open(Request(href), timeout=TIMEOUT) as answer:  # noqa: S310 (checked)
                 content: bytes = answer.read()
         else:
@@ -91,13 +121,14 @@ def read_text(href: str) -> str:
         ) from error
 
 
-def open_raster(href: str) -> DatasetReader:
+def open_raster(href: str, access: Access) -> DatasetReader:
     """Open a GeoTIFF by path or address; the caller closes it.
 
     Raises
     ------
     ReadError : it does not exist, is not a GeoTIFF, or is cut short in its header.
     """
+    check(href, access, _shown(href))
     if not is_address(href) and not Path(href).is_file():
         raise ReadError(
             "does not exist", where=_shown(href), remedy="check the asset's href in the catalog"
@@ -115,19 +146,32 @@ def open_raster(href: str) -> DatasetReader:
 class _CheckedRedirects(HTTPRedirectHandler):
     """Follows a redirect only to where a catalog could have sent us itself."""
 
+    def __init__(self, access: Access) -> None:
+        self._access = access
+
     def redirect_request(
         self, req: Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> Request | None:
-        check(newurl, local_allowed=False, where=_shown(req.full_url))
+        check(newurl, self._access, _shown(req.full_url))
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _allowed(href: str, local_allowed: bool) -> bool:
+def _allowed(href: str, access: Access) -> bool:
+    if not is_address(href):
+        return access.local and not urlsplit(href).scheme and not href.startswith("/vsi")
     parts = urlsplit(href)
-    if is_address(href):
-        safe = parts.scheme == "https" or parts.hostname in _LOOPBACK
-        return safe and bool(parts.hostname) and parts.username is None
-    return local_allowed and not parts.scheme and not href.startswith("/vsi")
+    here = parts.hostname in _LOOPBACK
+    if parts.username is not None or not parts.hostname or not (parts.scheme == "https" or here):
+        return False
+    if parts.port not in (None, 443) and not here:
+        return False
+    return any(_matches(parts.hostname, parts.netloc, host) for host in access.hosts)
+
+
+def _matches(name: str, place: str, host: str) -> bool:
+    if host.startswith("*."):
+        return name.endswith(host[1:].lower())
+    return host.lower() in (name, place.lower())
 
 
 def _shown(href: str) -> str:

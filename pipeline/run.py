@@ -19,12 +19,13 @@ from pipeline import files, record, store
 from pipeline.blocks import Workers, run_blocks
 from pipeline.contracts import Samples
 from pipeline.grid import Block, block_side, blocks, halo_pixels
+from pipeline.ground import Ground
 from pipeline.model import fit_ensemble, load, save
 from pipeline.plan import Configs
 from pipeline.products import publish_region
 from pipeline.publish.stac import write_collection
 from pipeline.report import write_report
-from pipeline.study import Ground, Study, derivation, load_study, prepare, resolve_catalog
+from pipeline.study import Study, derivation, load_study, prepare_region, resolve_catalog
 from pipeline.tasks import MapBlock, TakeSamples, map_fills
 from pipeline.training import (
     Layout,
@@ -142,7 +143,7 @@ def make_ready(job: Job, told: Told) -> Ready:
     grounds = {}
     for number, name in enumerate(study.regions):
         told("search", number, len(study.regions))
-        grounds[name] = prepare(study, name, catalog)
+        grounds[name] = prepare_region(study, name, catalog)
     told("search", len(grounds), len(grounds))
     return Ready(job, study, grounds, sites, record.identity(study, grounds, sites), told)
 

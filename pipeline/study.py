@@ -12,20 +12,16 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from odc.geo import CRS
 from odc.geo.geobox import GeoBox
-from odc.geo.geom import Geometry
-from pyproj.exceptions import CRSError
-from shapely.errors import GEOSException
-from shapely.geometry import box, shape
 from shapely.geometry.base import BaseGeometry
 from threadpoolctl import threadpool_limits
 
-from pipeline import catalog, cube
+from pipeline import cube
 from pipeline.contracts import Evidence, Reflectance
-from pipeline.errors import PlanError, RegionError
+from pipeline.errors import PlanError
 from pipeline.evidence import LayerPlan, derive, plan_layers
-from pipeline.grid import BLOCK, Block, crop, halo_pixels, inside, region_grid
+from pipeline.grid import BLOCK, Block, crop, halo_pixels, inside
+from pipeline.ground import Ground, prepare, wanted_imagery
 from pipeline.plan import Configs, Model, Region, Sensor, Style, Workflow, load_workflow
 from pipeline.remote import is_address
 
@@ -35,9 +31,11 @@ class Study:
     """A workflow with every configuration it names."""
 
     workflow: Workflow
+    configs: Configs
     folder: Path
     """Where the workflow file lies; its relative paths start here."""
     sensor: Sensor
+    """All its sensors as one: the bands of the first, then those of the others."""
     layers: LayerPlan
     recipes: Mapping[str, Model]
     """The workflow's model first, then its baselines."""
@@ -46,36 +44,11 @@ class Study:
 
 
 @dataclass(frozen=True)
-class Ground:
-    """One region of a study: its items, its grid, and its outline in the grid's CRS."""
-
-    name: str
-    region: Region
-    items: catalog.Items
-    scenes: tuple[cube.Scene, ...]
-    grid: GeoBox
-    outline: BaseGeometry
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns of the grid."""
-        rows, columns = self.grid.shape
-        return rows, columns
-
-    @property
-    def bounds(self) -> tuple[float, float, float, float]:
-        """Left, bottom, right, top of the grid, metres."""
-        found = self.grid.extent.boundingbox
-        return found.left, found.bottom, found.right, found.top
-
-
-@dataclass(frozen=True)
 class Derivation:
     """What a worker needs to derive any block of a region: no items, no catalog."""
 
-    sensor_name: str
+    imagery: tuple[cube.Imagery, ...]
     layers: LayerPlan
-    scenes: tuple[cube.Scene, ...]
     grid: GeoBox
     outline: BaseGeometry
 
@@ -84,7 +57,8 @@ class Derivation:
         threadpool_limits(1)  # a block is one task: its matrix products start no threads
         halo = halo_pixels(self.layers.halo, self.grid.resolution.x)
         wide = crop(self.grid, block.padded(halo))
-        reflectance = cube.read_reflectance(self.scenes, self.sensor_name, self.layers.sensor, wide)
+        parts = [cube.read_reflectance(imagery, wide) for imagery in self.imagery]
+        reflectance = cube.join(parts, self.layers.sensor)
         evidence = derive(reflectance, self.layers)
         rows, columns = block.shape
         kept = {"y": slice(halo, halo + rows), "x": slice(halo, halo + columns)}
@@ -103,13 +77,19 @@ def load_study(path: Path, configs: Configs) -> Study:
     PlanError : anything wrong in the workflow or in a configuration it names.
     """
     workflow = load_workflow(path)
-    sensor = configs.sensor(workflow.sensor)
+    sensor = cube.join_sensors(
+        {
+            name: configs.sensor(name)
+            for name in (workflow.sensor, *(a.sensor for a in workflow.also))
+        }
+    )
     names = dict.fromkeys([workflow.model, *workflow.validation.baselines])
     recipes = {name: configs.model(name) for name in names}
     features = [f for recipe in recipes.values() for f in recipe.features]
     regions = dict.fromkeys([*workflow.training.regions, *workflow.mapping.regions])
     return Study(
         workflow,
+        configs,
         path.resolve().parent,
         sensor,
         plan_layers(workflow.evidence, features, sensor, configs),
@@ -133,50 +113,25 @@ def resolve_catalog(study: Study, given: str | None) -> str:
             where=f"workflow {study.workflow.name}",
             remedy="give --catalog, or set search.catalog",
         )
-    if is_address(named) or given:
+    if given or is_address(named) or named in study.configs.names("catalogs"):
         return named
     return str(study.folder / named)
 
 
-def prepare(study: Study, name: str, catalog_href: str) -> Ground:
-    """Find a region's imagery and lay its grid.
+def prepare_region(study: Study, name: str, given: str) -> Ground:
+    """Find a region's imagery and lay its grid; raise as `pipeline.ground.prepare` does.
 
-    Raises
-    ------
-    CatalogError, RegionError, ReadError : see `pipeline.catalog.search` and `pipeline.cube.scenes`.
+    Parameters
+    ----------
+    given : the catalog: a name of configs/catalogs/, a path or an address.
     """
-    region = study.regions[name]
-    outline = _outline(region)
-    lonlat = outline.to_crs("EPSG:4326").geom
-    items = catalog.search(catalog_href, study.workflow.search, lonlat, name)
-    scenes = cube.scenes(items.items, study.sensor)
-    crs, resolution, anchor = cube.native_grid(scenes[0], study.sensor)
-    wanted = study.workflow.grid
-    native = wanted.crs in (None, str(crs)) and wanted.resolution in (None, resolution)
-    try:
-        projected = outline.to_crs(wanted.crs or str(crs))
-    except CRSError as error:
-        raise _unknown_crs(str(wanted.crs), f"workflow {study.workflow.name}, grid.crs") from error
-    kept = CRS(str(wanted.crs or crs))
-    if not kept.projected or set(kept.units) != {"metre"}:
-        raise PlanError(
-            f"the CRS '{wanted.crs}' is not in metres",
-            where=f"workflow {study.workflow.name}, grid.crs",
-            remedy="name a projected one, such as the UTM zone of the region",
-        )
-    grid = region_grid(
-        projected,
-        wanted.resolution or resolution,
-        anchor if native else (0.0, 0.0),
-    )
-    return Ground(name, region, items, scenes, grid, projected.geom)
+    imagery = wanted_imagery(study.workflow, given, study.configs)
+    return prepare(name, study.regions[name], study.workflow, imagery)
 
 
 def derivation(study: Study, ground: Ground) -> Derivation:
     """Return what a worker needs to derive any block of a region."""
-    return Derivation(
-        study.workflow.sensor, study.layers, ground.scenes, ground.grid, ground.outline
-    )
+    return Derivation(ground.imagery, study.layers, ground.grid, ground.outline)
 
 
 def open_region(
@@ -212,7 +167,7 @@ def open_region(
             where=str(workflow),
             remedy="name one of them",
         )
-    ground = prepare(study, region, resolve_catalog(study, catalog))
+    ground = prepare_region(study, region, resolve_catalog(study, catalog))
     derive_block = derivation(study, ground)
     names = study.layers.mapped
     stack = _lazy_stack(derive_block, ground.grid, len(study.sensor.bands) + 1 + len(names), names)
@@ -264,39 +219,14 @@ def _as_dataset(
     columns, rows = ground.grid.coordinates["x"].values, ground.grid.coordinates["y"].values
     coords = {
         "band": list(bands),
-        "wavelength": ("band", [band.wavelength for band in bands.values()]),
-        "fwhm": ("band", [band.fwhm for band in bands.values()]),
+        "wavelength": ("band", np.array([band.wavelength for band in bands.values()], float)),
+        "fwhm": ("band", np.array([band.fwhm for band in bands.values()], float)),
         "y": ("y", rows),
         "x": ("x", columns),
     }
     out = xr.Dataset(data, coords, {"region": ground.name, "crs": str(ground.grid.crs)})
     located: xr.Dataset = out.odc.assign_crs(ground.grid.crs)
     return located
-
-
-def _outline(region: Region) -> Geometry:
-    try:
-        crs = CRS(region.crs)
-    except CRSError as error:
-        raise _unknown_crs(region.crs, f"region {region.title}") from error
-    try:
-        plain = box(*region.bbox) if region.bbox else shape(region.geometry or {})
-        usable = plain.geom_type in ("Polygon", "MultiPolygon") and plain.is_valid
-    except (GEOSException, AttributeError, KeyError, TypeError, ValueError):
-        usable = False
-    if not usable or plain.is_empty:
-        raise RegionError(
-            "the outline is not a polygon, is empty, or crosses itself",
-            where=f"region {region.title}",
-            remedy="mend its geometry",
-        )
-    return Geometry(plain, crs)
-
-
-def _unknown_crs(crs: str, where: str) -> PlanError:
-    return PlanError(
-        f"the CRS '{crs}' is not known", where=where, remedy="write it as EPSG:<number>"
-    )
 
 
 def _masked(data: xr.Dataset, mask: xr.DataArray) -> xr.Dataset:

@@ -17,7 +17,7 @@ from rasterio.enums import Resampling
 from rasterio.transform import from_origin
 from rasterio.warp import reproject
 
-from pipeline.cube import Scene, Source, native_grid, read_reflectance, scenes
+from pipeline.cube import Imagery, Scene, Source, make_scenes, native_grid, read_reflectance
 from pipeline.cube.median import _network, median
 from pipeline.errors import CatalogError, ReadError, RegionError
 from pipeline.grid import Block, crop
@@ -35,10 +35,10 @@ SENSOR = Sensor(
     scale=1e-4,
     offset=-0.1,
     nodata=0,
-    mask=Mask(assets=("scl",), keep=(4, 5)),
+    masks=(Mask(assets=("scl",), flags={"clear": (4, 5), "cloud": (8, 9)}, drop=("cloud",)),),
     source="made up",
 )
-UNMASKED = SENSOR.model_copy(update={"mask": None})
+UNMASKED = SENSOR.model_copy(update={"masks": ()})
 
 
 def save(
@@ -89,8 +89,10 @@ def scene(
     """A scene of one band (used twice) and, perhaps, a mask."""
     band = Source(f"item {name}, asset red", save(folder / f"{name}.tif", red, **where), 1e-4, -0.1)
     swir = Source(f"item {name}, asset swir16", band.href, 1e-4, -0.1)
-    scl = mask if mask is None else Source("scl", save(folder / f"{name}-scl.tif", mask, **where))
-    return Scene(name, None, (band, swir), scl)
+    if mask is None:
+        return Scene(name, None, (band, swir))
+    scl = Source("scl", save(folder / f"{name}-scl.tif", mask, **where))
+    return Scene(name, None, (band, swir), (scl,))
 
 
 def counts(seed: int, shape: tuple[int, int] = (100, 120)) -> NDArray[np.uint16]:
@@ -98,7 +100,7 @@ def counts(seed: int, shape: tuple[int, int] = (100, 120)) -> NDArray[np.uint16]
 
 
 def read(found: Sequence[Scene], where: GeoBox, sensor: Sensor = UNMASKED) -> Any:
-    return read_reflectance(tuple(found), "two", sensor, where)
+    return read_reflectance(Imagery("two", sensor, tuple(found)), where)
 
 
 # Which asset, which numbers
@@ -112,53 +114,52 @@ def test_scale_offset_and_nodata_come_from_the_asset_before_the_sensor() -> None
             "scl": {},
         }
     )
-    (found,) = scenes([one], SENSOR)
+    (found,) = make_scenes([one], SENSOR).scenes
     red, swir = found.bands
     assert (red.href, red.scale, red.offset, red.nodata) == ("/data/B04.tif", 2.75e-5, -0.2, 7)
     assert (swir.scale, swir.offset) == (0.01, 0.0)
     assert swir.nodata is not None
     assert np.isnan(swir.nodata)
-    assert found.mask is not None
-    assert found.mask.nodata is None
+    assert found.masks[0].nodata is None
     assert (found.item, found.datetime) == ("one", datetime(2024, 6, 1, tzinfo=UTC))
 
 
 def test_the_sensor_speaks_where_the_asset_is_silent() -> None:
     plain = item({"red": {"raster:bands": [{"data_type": "uint16"}]}, "swir16": {}, "scl": {}})
-    for source in scenes([plain], SENSOR)[0].bands:
+    for source in make_scenes([plain], SENSOR).scenes[0].bands:
         assert (source.scale, source.offset, source.nodata) == (1e-4, -0.1, 0)
     lifted = item({"red": {"raster:scale": 2.0, "nodata": None}, "swir16": {}, "scl": {}})
-    red = scenes([lifted], SENSOR)[0].bands[0]
+    red = make_scenes([lifted], SENSOR).scenes[0].bands[0]
     assert (red.scale, red.offset, red.nodata) == (2.0, 0.0, 0)
 
 
 def test_an_alias_is_taken_in_the_sensors_order() -> None:
     both = item({"B04": {}, "red": {}, "swir16": {}, "scl": {}})
-    assert scenes([both], SENSOR)[0].bands[0].href == "/data/red.tif"
+    assert make_scenes([both], SENSOR).scenes[0].bands[0].href == "/data/red.tif"
 
 
 def test_a_missing_asset_is_named_with_what_there_is() -> None:
     with pytest.raises(CatalogError) as caught:
-        scenes([item({"nir": {}, "red": {}, "scl": {}}, "S2_31")], SENSOR)
+        make_scenes([item({"nir": {}, "red": {}, "scl": {}}, "S2_31")], SENSOR)
     said = str(caught.value)
     for part in ("item S2_31", "swir16", "nir, red, scl"):
         assert part in said
     with pytest.raises(CatalogError, match="quality mask"):
-        scenes([item({"red": {}, "swir16": {}})], SENSOR)
-    assert scenes([item({"red": {}, "swir16": {}})], UNMASKED)[0].mask is None
+        make_scenes([item({"red": {}, "swir16": {}})], SENSOR)
+    assert make_scenes([item({"red": {}, "swir16": {}})], UNMASKED).scenes[0].masks == ()
 
 
 def test_the_grid_is_the_files_own(tmp_path: Path) -> None:
     fine = Source("fine", save(tmp_path / "fine.tif", counts(1), resolution=10.0, left=LEFT + 5))
     own = Source("own", save(tmp_path / "own.tif", counts(1), resolution=20.0, left=LEFT + 7))
-    crs, resolution, anchor = native_grid(Scene("one", None, (fine, own), None), SENSOR)
+    crs, resolution, anchor = native_grid(Scene("one", None, (fine, own)), SENSOR)
     assert (str(crs), resolution, anchor) == (UTM, 20.0, (LEFT + 7, TOP))
 
 
 def test_a_grid_in_degrees_is_refused(tmp_path: Path) -> None:
     href = save(tmp_path / "a.tif", counts(1), crs="EPSG:4326", left=10, top=50, resolution=1e-4)
     with pytest.raises(RegionError, match="item one: its pixels are not squares in metres"):
-        native_grid(Scene("one", None, (Source("a", href),), None), SENSOR)
+        native_grid(Scene("one", None, (Source("a", href),)), SENSOR)
 
 
 # Which dates
@@ -238,7 +239,7 @@ def test_the_clear_count_is_that_of_the_poorest_band(tmp_path: Path) -> None:
     whole, holed = counts(1), counts(2)
     holed[:30] = 0
     red, swir = scene(tmp_path, "a", whole, nodata=0), scene(tmp_path, "b", holed, nodata=0)
-    mixed = Scene("a", None, (red.bands[0], swir.bands[1]), None)
+    mixed = Scene("a", None, (red.bands[0], swir.bands[1]))
     found = read([mixed], grid())
     assert found["clear_count"].values[:, 0].tolist() == [0] * 30 + [1] * 70
     assert np.isfinite(found["reflectance"].values[0]).all()
@@ -248,7 +249,7 @@ def test_dates_of_other_scaling_are_compared_as_reflectance(tmp_path: Path) -> N
     early = scene(tmp_path, "a", np.full((100, 120), 2000, np.uint16))
     late = scene(tmp_path, "b", np.full((100, 120), 3000, np.uint16))
     before = tuple(Source(s.label, s.href, 1e-4, 0.0) for s in early.bands)
-    found = read([Scene("a", None, before, None), late], grid())
+    found = read([Scene("a", None, before), late], grid())
     np.testing.assert_allclose(found["reflectance"].values, 0.2, atol=1e-7)
 
 
@@ -397,7 +398,7 @@ def test_a_mask_of_another_resolution_keeps_its_classes(tmp_path: Path) -> None:
     fine = scene(tmp_path, "a", counts(1))
     classes = np.tile(np.uint8([[4, 3], [9, 5]]), (25, 30))  # 40 m pixels
     coarse = Source("scl", save(tmp_path / "scl.tif", classes, resolution=40.0))
-    found = read([Scene("a", None, fine.bands, coarse)], grid(), SENSOR)
+    found = read([Scene("a", None, fine.bands, (coarse,))], grid(), SENSOR)
     kept = np.kron(np.isin(classes, (4, 5)), np.ones((2, 2), bool))
     np.testing.assert_array_equal(np.isfinite(found["reflectance"].values[0]), kept)
 
@@ -434,7 +435,7 @@ def test_the_dataset_knows_where_it_is(tmp_path: Path) -> None:
 def test_a_missing_file_is_named_with_its_item(tmp_path: Path) -> None:
     gone = Source("item S2_31, asset red", str(tmp_path / "gone.tif"))
     with pytest.raises(ReadError, match=r"item S2_31, asset red \(.*gone\.tif\): does not exist"):
-        read([Scene("S2_31", None, (gone, gone), None)], grid())
+        read([Scene("S2_31", None, (gone, gone))], grid())
 
 
 @pytest.mark.parametrize("shift", [0.0, 7.0])

@@ -11,6 +11,7 @@ from pipeline.errors import PlanError
 from pipeline.plan import BUILT_IN, Configs, Search, load_workflow
 
 KINDS = {
+    "catalogs": Configs.catalog,
     "sensors": Configs.sensor,
     "indices": Configs.index,
     "models": Configs.model,

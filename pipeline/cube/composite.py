@@ -11,17 +11,15 @@ from odc.geo.xr import xr_coords
 
 from pipeline.contracts import Reflectance, as_reflectance
 from pipeline.cube.median import median
-from pipeline.cube.scenes import Scene
+from pipeline.cube.scenes import Imagery, Scene
 from pipeline.cube.source import Placed, Source, place, read_into, touches
-from pipeline.plan import Sensor
+from pipeline.plan import Mask, Sensor
 from pipeline.remote import GDAL_SETTINGS
 
 _MOST = np.iinfo(np.uint16).max  # dates that a clear count can hold
 
 
-def read_reflectance(
-    scenes: tuple[Scene, ...], sensor_name: str, sensor: Sensor, grid: GeoBox
-) -> Reflectance:
+def read_reflectance(imagery: Imagery, grid: GeoBox) -> Reflectance:
     """Read a block and return its composite: the median of the clear dates, band by band.
 
     A file whose pixels are the grid's own is read as it is; any other is resampled: bilinear, or
@@ -30,7 +28,7 @@ def read_reflectance(
 
     Parameters
     ----------
-    scenes : one item each; those that do not touch the grid are not read.
+    imagery : of one sensor; scenes that do not touch the grid are not read.
     grid : of the block, with its halo.
 
     Returns
@@ -42,19 +40,20 @@ def read_reflectance(
     ------
     ReadError : an asset is missing, cut short or damaged; it names the item and the asset.
     """
+    sensor = imagery.sensor
     with rasterio.Env(**GDAL_SETTINGS):
-        values, fewest = _composite(scenes, sensor, grid)
+        values, fewest = _composite(imagery.scenes, sensor, grid)
     names = list(sensor.bands)
     coords = {
         **xr_coords(grid),
         "band": names,
-        "wavelength": ("band", np.array([sensor.bands[name].wavelength for name in names])),
-        "fwhm": ("band", np.array([sensor.bands[name].fwhm for name in names])),
+        "wavelength": ("band", np.array([sensor.bands[n].wavelength for n in names], float)),
+        "fwhm": ("band", np.array([sensor.bands[n].fwhm for n in names], float)),
     }
     data = xr.Dataset(
         {"reflectance": (("band", "y", "x"), values), "clear_count": (("y", "x"), fewest)},
         coords,
-        {"sensor": sensor_name, "crs": str(grid.crs)},
+        {"sensor": imagery.name, "crs": str(grid.crs)},
     )
     return as_reflectance(data)
 
@@ -83,10 +82,10 @@ def _clear_dates(
     for scene in scenes:
         if not touches(scene.bands[0], grid):
             continue
-        if scene.mask is None or sensor.mask is None:
-            seen = np.ones(grid.shape, np.bool_)
-        else:
-            seen = _kept(scene.mask, sensor.mask.keep, grid)
+        seen = np.ones(grid.shape, np.bool_)
+        for source, mask in zip(scene.masks, sensor.masks, strict=True):
+            if source is not None:
+                seen &= _kept(source, _clear_classes(mask), grid)
         if seen.any():  # a date that is all cloud here is not worth reading
             here.append(scene)
             clear.append(seen.reshape(-1))
@@ -133,6 +132,10 @@ def _holds(dtype: np.dtype[np.generic], nodata: float | None) -> bool:
         return dtype.kind == "f"
     limits = np.iinfo(dtype.str)
     return bool(limits.min <= nodata <= limits.max)
+
+
+def _clear_classes(mask: Mask) -> tuple[int, ...]:
+    return tuple(c for name, cs in mask.flags.items() if name not in mask.drop for c in cs)
 
 
 def _kept(mask: Source, keep: tuple[int, ...], grid: GeoBox) -> NDArray[np.bool_]:

@@ -12,32 +12,73 @@ from odc.geo.crs import CRS
 
 from pipeline.cube.source import Source, opened
 from pipeline.errors import CatalogError, RegionError
-from pipeline.plan import Sensor
-from pipeline.remote import GDAL_SETTINGS
+from pipeline.files import Json
+from pipeline.plan import Composite, Sensor
+from pipeline.remote import GDAL_SETTINGS, LOCAL, Access
+
+_MEDIAN = Composite()
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One item, ready to be read: a source per band in the sensor's order, and the quality mask."""
+    """One item, ready to be read: a source per band and per mask, in the sensor's order."""
 
     item: str
     datetime: datetime | None
     bands: tuple[Source, ...]
-    mask: Source | None
-    """None: every valid pixel is clear."""
+    masks: tuple[Source | None, ...] = ()
+    """None: the item lacks that mask, and the sensor lets it."""
+    sun: tuple[float, float] | None = None
+    """Elevation and azimuth, degrees, if the item says."""
 
 
-def scenes(items: Iterable[pystac.Item], sensor: Sensor) -> tuple[Scene, ...]:
-    """Return the scenes of items, in their order, with every asset that the sensor needs.
+@dataclass(frozen=True)
+class Imagery:
+    """The scenes of one sensor over a region, and how they become one picture."""
+
+    name: str
+    """The sensor's name in configs/sensors/."""
+    sensor: Sensor
+    scenes: tuple[Scene, ...]
+    composite: Composite = _MEDIAN
+    tolerant: bool = False
+    """Whether a scene that cannot be read in a block is left out there and reported, rather than
+    ending the run."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """What became of items: scenes, and the reasons of those that did not become one."""
+
+    scenes: tuple[Scene, ...]
+    dropped: Mapping[str, str]
+    """By item id, why it is left out: its offset cannot be decided, an asset is missing."""
+    notes: Mapping[str, dict[str, Json]]
+    """By item id, for the lock: what its counts are taken to mean and why, what its files are."""
+
+
+def make_scenes(
+    items: Iterable[pystac.Item],
+    sensor: Sensor,
+    access: Access = LOCAL,
+    trust: str | None = None,
+) -> Made:
+    """Turn items into scenes, in their order, with every asset that the sensor needs.
 
     Scale and offset are what the asset declares (`raster:bands`, or `bands` since STAC 1.1), else
     the sensor's; so is nodata, and the file's own if neither says.
+
+    Parameters
+    ----------
+    trust : whom to believe where what is declared and what is seen differ ("declared", "baseline",
+        "observed"); None: nobody.
 
     Raises
     ------
     CatalogError : an item lacks the asset of a band or of the mask.
     """
-    return tuple(_scene(item, sensor) for item in items)
+    del trust  # nobody is in doubt yet
+    return Made(tuple(_scene(item, sensor, access) for item in items), {}, {})
 
 
 def native_grid(scene: Scene, sensor: Sensor) -> tuple[CRS, float, tuple[float, float]]:
@@ -65,15 +106,27 @@ def native_grid(scene: Scene, sensor: Sensor) -> tuple[CRS, float, tuple[float, 
     return crs, width, (grid.affine.c, grid.affine.f)
 
 
-def _scene(item: pystac.Item, sensor: Sensor) -> Scene:
+def _scene(item: pystac.Item, sensor: Sensor, access: Access) -> Scene:
     bands = tuple(
-        _source(item, f"band '{name}'", band.assets, sensor) for name, band in sensor.bands.items()
+        _source(item, f"band '{name}'", band.assets, sensor, access, band.number)
+        for name, band in sensor.bands.items()
     )
-    mask = _source(item, "quality mask", sensor.mask.assets, sensor) if sensor.mask else None
-    return Scene(item.id, item.datetime or item.common_metadata.start_datetime, bands, mask)
+    masks = tuple(
+        _source(item, "quality mask", mask.assets, sensor, access, mask.number)
+        for mask in sensor.masks
+    )
+    when = item.datetime or item.common_metadata.start_datetime
+    return Scene(item.id, when, bands, masks)
 
 
-def _source(item: pystac.Item, role: str, names: tuple[str, ...], sensor: Sensor) -> Source:
+def _source(
+    item: pystac.Item,
+    role: str,
+    names: tuple[str, ...],
+    sensor: Sensor,
+    access: Access,
+    number: int,
+) -> Source:
     name = next((name for name in names if name in item.assets), None)
     if name is None:
         raise CatalogError(
@@ -94,6 +147,8 @@ def _source(item: pystac.Item, role: str, names: tuple[str, ...], sensor: Sensor
         scale=scale,
         offset=offset,
         nodata=declared.get("nodata", None if role == "quality mask" else sensor.nodata),
+        number=number,
+        access=access,
     )
 
 

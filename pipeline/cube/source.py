@@ -22,7 +22,7 @@ from rasterio.windows import Window
 
 from pipeline.cube.resample import positions, ratio, resample
 from pipeline.errors import ReadError
-from pipeline.remote import is_address, open_raster
+from pipeline.remote import LOCAL, Access, is_address, open_raster
 
 _OPEN_FILES = 128  # a thread: stays below the usual limit of 1024 a process with eight threads
 _IN_STEP = 1e-3  # pixels: a file this near to the grid's own pixels is read without resampling
@@ -40,6 +40,9 @@ class Source:
     offset: float = 0.0
     nodata: float | None = None
     """The count that stands for nothing; None: whatever the file says."""
+    number: int = 1
+    """The band of the file, from 1."""
+    access: Access = LOCAL
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,10 +74,17 @@ def opened(source: Source) -> Opened:
 
     Raises
     ------
-    ReadError : it cannot be opened, has no CRS, or holds several bands.
+    ReadError : it cannot be opened, has no CRS, or lacks the band.
     """
     with _told(source):
-        return _THREAD.open(source.href, _version(source.href))
+        file = _THREAD.open(source.href, source.access, _version(source.href))
+        if source.number > file.dataset.count:
+            raise ReadError(
+                f"has {file.dataset.count} bands, and number {source.number} is wanted",
+                where=source.href,
+                remedy="mend the band's number in the sensor's YAML, or leave the item out",
+            )
+        return file
 
 
 def place(source: Source, grid: GeoBox) -> Placed:
@@ -146,15 +156,16 @@ def _read_window(placed: Placed, corner: tuple[int, int], out: NDArray[Any]) -> 
         return
     window = Window(corner[1] + columns.start, corner[0] + rows.start, width, height)
     with _told(placed.source):
-        placed.file.dataset.read(1, window=window, out=out[rows, columns])
+        placed.file.dataset.read(placed.source.number, window=window, out=out[rows, columns])
 
 
-def _open(href: str, _version: object) -> Opened:
-    dataset = open_raster(href)
-    if dataset.crs is None or dataset.count != 1:
+def _open(href: str, access: Access, _version: object) -> Opened:
+    dataset = open_raster(href, access)
+    if dataset.crs is None:
         dataset.close()
-        what = f"holds {dataset.count} bands" if dataset.crs else "has no coordinate system"
-        raise ReadError(what, where=href, remedy="a georeferenced raster of one band is needed")
+        raise ReadError(
+            "has no coordinate system", where=href, remedy="a georeferenced raster is needed"
+        )
     # By its code where it has one: the long text of a CRS is slow to compare, and no name for maps.
     code = dataset.crs.to_epsg()
     crs = f"EPSG:{code}" if code else dataset.crs.to_wkt()
@@ -166,7 +177,7 @@ class _Thread(local):
     """The files that one thread holds open."""
 
     def __init__(self) -> None:
-        self.open: Callable[[str, object], Opened] = lru_cache(_OPEN_FILES)(_open)
+        self.open: Callable[[str, Access, object], Opened] = lru_cache(_OPEN_FILES)(_open)
 
 
 _THREAD = _Thread()

@@ -30,14 +30,21 @@ def feasible(
 
 
 def operand_bands(index: Index, sensor: Sensor) -> Mapping[str, str]:
-    """Return which band each operand of an index is read from.
+    """Return which band each operand of an index is read from, all of one part of the sensor.
 
     Raises
     ------
     FormulaError : the formula is wrong, or the sensor cannot feed it.
     """
-    centres = {name: (band.wavelength, band.fwhm) for name, band in sensor.bands.items()}
-    return formula.resolve(formula.parse(index.formula), centres)
+    parsed, refusals = formula.parse(index.formula), []
+    for part in sensor.parts or (tuple(sensor.bands),):
+        bands = {name: sensor.bands[name] for name in part}
+        centres = {n: (b.wavelength, b.fwhm) for n, b in bands.items() if b.wavelength and b.fwhm}
+        try:
+            return formula.resolve(parsed, centres)
+        except FormulaError as error:
+            refusals.append(error)
+    raise refusals[0]
 
 
 def index_layers(

@@ -11,39 +11,47 @@ from pathlib import Path
 from pipeline.errors import PlanError, did_you_mean
 from pipeline.plan.reading import AnyPlan, read
 from pipeline.plan.schema import (
-    Band,
+    Also,
     Candidate,
     Check,
+    Composite,
     Grid,
     Index,
-    Mask,
+    Masking,
     Model,
     Region,
     Search,
-    Sensor,
     Shown,
     Style,
+    Terrain,
     Training,
     Validation,
     Workflow,
     Zones,
 )
+from pipeline.plan.sensors import Band, Catalog, Holding, Mask, Sensor
 
 __all__ = [
     "BUILT_IN",
+    "Also",
     "Band",
     "Candidate",
+    "Catalog",
     "Check",
+    "Composite",
     "Configs",
     "Grid",
+    "Holding",
     "Index",
     "Mask",
+    "Masking",
     "Model",
     "Region",
     "Search",
     "Sensor",
     "Shown",
     "Style",
+    "Terrain",
     "Training",
     "Validation",
     "Workflow",
@@ -72,11 +80,15 @@ class Configs:
         return cls((own, BUILT_IN) if own else (BUILT_IN,))
 
     def names(self, kind: str) -> list[str]:
-        """Return every name of a kind ("sensors", "indices", "models", "regions", "styles")."""
+        """Return every name of a kind (catalogs, sensors, indices, models, regions, styles)."""
         return sorted({p.stem for f in self.folders for p in (f / kind).glob("*.yaml")})
 
+    def catalog(self, name: str) -> Catalog:
+        """Return a catalog by name; raise PlanError for an unknown name or a wrong file."""
+        return self._get("catalogs", name, Catalog)
+
     def sensor(self, name: str) -> Sensor:
-        """Return a sensor by name; raise PlanError for an unknown name or a wrong file."""
+        """Return a sensor by name; raise PlanError likewise."""
         return self._get("sensors", name, Sensor)
 
     def index(self, name: str) -> Index:

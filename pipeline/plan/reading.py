@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from pipeline.errors import PlanError, did_you_mean
-from pipeline.plan.schema import Plan
+from pipeline.plan.base import Plan
 
 AnyPlan = TypeVar("AnyPlan", bound=Plan)
 

@@ -1,56 +1,14 @@
-"""What the files of configs/ and workflows/ may say: one frozen model for each kind."""
+"""What workflows and the other files of configs/ may say: one frozen model for each kind."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from pipeline.plan.base import Fraction, Identifier, Plan, Positive
 
 Level = Literal["operator", "participants", "public"]
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-Positive = Annotated[float, Field(gt=0.0)]
 Colour = Annotated[str, Field(pattern=r"^#[0-9a-f]{6}$")]
-Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
-
-
-class Plan(BaseModel):
-    """What every file has in common: nothing unknown, nothing changed after it is read."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class Band(Plan):
-    """One band of a sensor."""
-
-    assets: tuple[str, ...] = Field(min_length=1)
-    """Names the band's asset goes by, in order of preference."""
-    wavelength: Positive
-    """Band centre, nm."""
-    fwhm: Positive
-    """Full width at half maximum, nm."""
-
-
-class Mask(Plan):
-    """A quality mask of classes, read by nearest neighbour and never otherwise."""
-
-    assets: tuple[str, ...] = Field(min_length=1)
-    keep: tuple[int, ...] = Field(min_length=1)
-    """Classes of clear ground; every other class is dropped."""
-
-
-class Sensor(Plan):
-    """configs/sensors/<name>.yaml: how a sensor's numbers become surface reflectance."""
-
-    title: str
-    bands: dict[Identifier, Band] = Field(min_length=1)
-    resolution: Positive
-    """Pixel size that mapping uses unless the workflow says otherwise, metres."""
-    scale: float = 1.0
-    """Reflectance per count where the item declares none."""
-    offset: float = 0.0
-    """Reflectance of count zero where the item declares none."""
-    nodata: float | None = None
-    mask: Mask | None = None
-    source: str
 
 
 class Check(Plan):
@@ -167,23 +125,83 @@ class Search(Plan):
     """Which items are wanted."""
 
     catalog: str | None = None
-    """Path (relative to the workflow file) or address; `--catalog` overrides it."""
+    """A catalog of configs/catalogs/ by name, a path (relative to the workflow file) or an
+    address; `--catalog` overrides it."""
+    hosts: tuple[str, ...] = ()
+    """Further hosts that assets may be read from."""
     collections: tuple[str, ...] = ()
+    """None named: where the catalog is known to keep the sensor's items, else every collection."""
     datetime: str | None = None
     """start/end, ISO 8601, `..` for open."""
+    months: tuple[Annotated[int, Field(ge=1, le=12)], ...] = ()
+    """Months of the year that are wanted; none named means all."""
     max_cloud: Annotated[float, Field(ge=0.0, le=100.0)] = 100.0
     """Percent."""
+    min_sun_elevation: Annotated[float, Field(ge=-90.0, le=90.0)] | None = None
+    """Degrees above the horizon."""
+    min_overlap: Fraction = 0.0
+    """Share of the region that an item's footprint has to cover."""
+    per_cell: Annotated[int, Field(ge=1)] | None = None
+    """At most so many items of each grid cell (tile, path and row), the least cloudy first."""
+    filter: dict[str, Any] | None = None
+    """Further conditions, as CQL2 JSON."""
+    trust: Literal["declared", "baseline", "observed"] | None = None
+    """Whom to believe where an item's offset is in doubt; None: nobody, the run stops."""
+    min_readable: Fraction = 1.0
+    """Share of the wanted imagery that has to be readable; below it the run stops."""
     release: Level = "operator"
     originators: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _a_span_of_time(self) -> "Search":
-        for moment in (self.datetime or "../..").split("/", 1):
-            if moment not in ("", ".."):
-                datetime.fromisoformat(moment)  # its ValueError says what is wrong
-        if "/" not in (self.datetime or "/"):
+        if self.datetime is None:
+            return self
+        start, slash, end = self.datetime.partition("/")
+        if not slash:
             raise ValueError("search.datetime is start/end, such as 2024-05-01/2024-09-30")
+        moments = [datetime.fromisoformat(m) for m in (start, end) if m not in ("", "..")]
+        days = [moment.date() for moment in moments]
+        if days != sorted(days):
+            raise ValueError("search.datetime ends before it starts")
         return self
+
+
+class Masking(Plan):
+    """Which ground counts as clear, beyond what the sensor's own masks say."""
+
+    drop: tuple[Identifier, ...] | None = None
+    """Flags of the sensor's masks to drop; None: those the sensor drops."""
+    dilate: dict[Identifier, Positive] = {}
+    """Metres by which a flag is grown before it is dropped."""
+    bright_guard: bool = False
+    """Keep ground that is flagged as cloud on nearly every date: it is bright, not cloudy."""
+    publish: tuple[Identifier, ...] = ()
+    """Flags whose share of the dates becomes a map."""
+
+
+class Composite(Plan):
+    """How many dates become one picture."""
+
+    method: Literal["median", "geomedian", "percentile", "best-pixel", "bare-earth"] = "median"
+    percentile: Annotated[float, Field(ge=0.0, le=100.0)] = 50.0
+    masks: Masking = Masking()
+    illumination: Literal["none", "c", "minnaert"] = "none"
+    """Correction of each date for the slope of the ground; needs `terrain`."""
+
+
+class Terrain(Plan):
+    """Where the elevation is, for corrections of illumination."""
+
+    sensor: str
+    search: Search = Search()
+
+
+class Also(Plan):
+    """One more sensor on the same grid; its bands come after those of the first."""
+
+    sensor: str
+    search: Search = Search()
+    composite: Composite = Composite()
 
 
 class Validation(Plan):
@@ -222,6 +240,9 @@ class Workflow(Plan):
     """Sentences the report repeats, about these inputs."""
     sensor: str
     search: Search = Search()
+    composite: Composite = Composite()
+    also: tuple[Also, ...] = ()
+    terrain: Terrain | None = None
     grid: Grid = Grid()
     training: Training
     mapping: Shown
@@ -247,6 +268,16 @@ class Workflow(Plan):
         for name in (*self.training.regions, *self.mapping.regions):
             if name == "stac":
                 raise ValueError("a region cannot be called 'stac': the collection is kept there")
+        return self
+
+    @model_validator(mode="after")
+    def _terrain_where_needed(self) -> "Workflow":
+        composites = [self.composite, *(more.composite for more in self.also)]
+        if self.terrain is None and any(c.illumination != "none" for c in composites):
+            raise ValueError("composite.illumination needs terrain: name a sensor of elevation")
+        sensors = [self.sensor, *(more.sensor for more in self.also)]
+        if len(set(sensors)) < len(sensors):
+            raise ValueError("also names a sensor twice")
         return self
 
     @model_validator(mode="after")

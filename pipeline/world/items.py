@@ -181,15 +181,16 @@ def _asset(path: Path, digest: str, fields: Document) -> Document:
 
 
 def _band_fields(name: str, band: Band, grid: GeoBox) -> Document:
+    centre, width = band.light
     return {
-        "title": f"{name} ({band.wavelength:g} nm)",
+        "title": f"{name} ({centre:g} nm)",
         "roles": ["data", "reflectance"],
         "eo:bands": [
             {
                 "name": name,
                 "common_name": "rededge" if name.startswith("rededge") else name,
-                "center_wavelength": band.wavelength / 1000,
-                "full_width_half_max": band.fwhm / 1000,
+                "center_wavelength": centre / 1000,
+                "full_width_half_max": width / 1000,
             }
         ],
         "raster:bands": [

@@ -149,7 +149,7 @@ def band_values(name: str, bands: Mapping[str, Band]) -> NDArray[np.float64]:
 
     The response of a band is a Gaussian of its centre and full width at half maximum.
     """
-    responses = np.stack([_gaussian(band.wavelength, band.fwhm) for band in bands.values()])
+    responses = np.stack([_gaussian(*band.light) for band in bands.values()])
     responses /= responses.sum(axis=1, keepdims=True)
     return np.asarray(responses @ reflectance(SPECTRA[name]), dtype=np.float64)
 
