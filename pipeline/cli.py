@@ -5,7 +5,10 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from signal import SIGTERM, default_int_handler, signal
+from time import monotonic
 from typing import Annotated, Any
 
 import typer
@@ -26,7 +29,10 @@ app = typer.Typer(
 
 Workflow = Annotated[Path, typer.Argument(help="The workflow file, workflows/<study>.yaml.")]
 Catalog = Annotated[
-    str | None, typer.Option(help="Path or address of a STAC catalog, instead of the workflow's.")
+    str | None,
+    typer.Option(
+        help="A catalog by name (configs/catalogs), path or address, instead of the workflow's."
+    ),
 ]
 Out = Annotated[
     Path | None, typer.Option(help="Folder for the results.  [default: runs/<workflow name>]")
@@ -55,19 +61,26 @@ def run(
     cluster: Cluster = None,
     workers: Count = None,
     configs: Own = None,
+    locked: Annotated[
+        bool,
+        typer.Option(
+            "--locked", help="Use the items of the results' lock-file; refuse any that changed."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a study: from imagery and training sites to maps, zones, tiles and a report."""
     with _one_sentence():
         from pipeline.run import run as do
 
-        job = _job(workflow, catalog, out, cluster, workers, configs)
+        job = replace(_job(workflow, catalog, out, cluster, workers, configs), locked=locked)
         with _progress() as told:
             done = do(job, told)
     if as_json:
         _print_json(done)
         return
-    _say(done["validation"]["verdict"]["sentence"])
+    if "validation" in done:
+        _say(done["validation"]["verdict"]["sentence"])
     for region, zones in done["zones"].items():
         _say(f"{region}: {zones['count']} prospective zones")
     _say(f"results: {job.out}\nreport:  {job.out / 'report.html'}")
@@ -116,6 +129,17 @@ def score(
 
 
 @app.command()
+def sensors(configs: Own = None) -> None:
+    """Print which sensors, catalogs and indices go together, as Markdown tables."""
+    with _one_sentence():
+        from pipeline.plan import Configs
+        from pipeline.tables import sensor_tables
+
+        tables = sensor_tables(Configs.at(configs))
+    _say(tables)
+
+
+@app.command()
 def world(
     out: Annotated[Path, typer.Argument(help="Folder for the catalog, the sites and the truth.")],
     seed: Annotated[int, typer.Option(help="Another seed makes another world.")] = 0,
@@ -128,8 +152,26 @@ def world(
     _say(f"world: {made.catalog}")
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        from pipeline import __version__
+
+        _say(f"prospectra {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Map prospective mineral zones from earth observation."""
+
+
 def main() -> None:
-    """Run the command line."""
+    """Run the command line; a scheduler that asks it to end is heard like a person who does."""
+    signal(SIGTERM, default_int_handler)
     logging.captureWarnings(True)  # what libraries tell their developers is not for users
     app()
 
@@ -146,8 +188,8 @@ def _job(
     configs: Path | None,
 ) -> Any:
     from pipeline.blocks import Workers
+    from pipeline.job import Job
     from pipeline.plan import Configs, load_workflow
-    from pipeline.run import Job
 
     folder = out or Path("runs") / load_workflow(workflow).name
     found = Configs.at(configs)
@@ -183,27 +225,41 @@ def _progress() -> Iterator[Told]:
     )
 
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
-    with Progress(*columns, TimeRemainingColumn(), console=console) as bars:
+    read = TextColumn("{task.fields[read]}")
+    with Progress(*columns, TimeRemainingColumn(), read, console=console) as bars:
         tasks: dict[str, Any] = {}
 
         def told(step: str, done: int, total: int) -> None:
             if step not in tasks:
-                tasks[step] = bars.add_task(step, total=total)
-            bars.update(tasks[step], completed=done, total=total)
+                tasks[step] = bars.add_task(step, total=total, read="")
+            bars.update(tasks[step], completed=done, total=total, read=_downloaded())
 
         yield told
 
 
 def _plain_lines() -> Told:
     tenths: dict[str, int] = {}
+    starts: dict[str, float] = {}
 
     def told(step: str, done: int, total: int) -> None:
+        start = starts.setdefault(step, monotonic())
         tenth = 10 * done // max(total, 1)
         if tenth > tenths.get(step, -1):
             tenths[step] = tenth
-            print(f"{step}: {done} of {total}", file=sys.stderr, flush=True)
+            left = (monotonic() - start) / done * (total - done) if done else 0.0
+            parts = [f"{step}: {done} of {total}", _downloaded()]
+            parts += [f"about {left:.0f} s left"] if left >= 1 else []
+            print(", ".join(filter(None, parts)), file=sys.stderr, flush=True)
 
     return told
+
+
+def _downloaded() -> str:
+    """Return how much this process has read over the network, if anything."""
+    from pipeline.remote import traffic
+
+    count = traffic().bytes
+    return f"{count / 1e6:.1f} MB read" if count else ""
 
 
 def _pairs(option: str, given: list[str]) -> dict[str, Path]:

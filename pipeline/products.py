@@ -1,6 +1,7 @@
 """A region's finished maps: out of the store into COGs, zones, and every format people open."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,14 +37,14 @@ def publish_region(
     step = f"publish {ground.name}"
     for number, product in enumerate(products):
         told(step, number, len(products) + len(WRITERS))
-        _write_map(product, maps, ground)
+        _write_map(product, maps, ground, study, origin)
     finished = Finished(
         region=ground.name,
         title=ground.region.title,
         study=study.workflow.title,
         folder=folder,
         products=products,
-        zones=region_zones(study, ground, maps),
+        zones=region_zones(study, ground, maps) if study.workflow.learns else None,
         style=study.style,
         start=ground.items.start,
         end=ground.items.end,
@@ -60,20 +61,20 @@ def publish_region(
 
 def region_products(study: Study, folder: Path) -> tuple[Product, ...]:
     """Return the maps a study makes of a region, in the order a person looks at them."""
-    classes = study.workflow.training.classes
     indices = dict(study.layers.indices)
     return (
-        Product(
-            "class", "class", "Class with the highest score", folder / "class.tif", classes=classes
-        ),
+        *_learned_products(study.workflow.classes, folder),
         *(
-            Product(
-                f"score_{name}", "score", f"Score: {title_of(name)}", folder / f"score_{name}.tif"
-            )
-            for name in classes
+            Product(name, "support", f"{title_of(name)}, of the dates", folder / f"{name}.tif")
+            for name in study.shares
         ),
-        Product("spread", "spread", "Spread of the winning score", folder / "spread.tif"),
-        Product("support", "support", "Share of evidence present", folder / "support.tif"),
+        Product(
+            "clear_count",
+            "evidence",
+            "Clear dates behind each pixel",
+            folder / "clear_count.tif",
+            description="dates that every band's composite rests on, by the quality masks",
+        ),
         *(
             Product(
                 f"evidence_{name}",
@@ -88,6 +89,24 @@ def region_products(study: Study, folder: Path) -> tuple[Product, ...]:
     )
 
 
+def _learned_products(classes: tuple[str, ...], folder: Path) -> tuple[Product, ...]:
+    if not classes:
+        return ()
+    return (
+        Product(
+            "class", "class", "Class with the highest score", folder / "class.tif", classes=classes
+        ),
+        *(
+            Product(
+                f"score_{name}", "score", f"Score: {title_of(name)}", folder / f"score_{name}.tif"
+            )
+            for name in classes
+        ),
+        Product("spread", "spread", "Spread of the winning score", folder / "spread.tif"),
+        Product("support", "support", "Share of evidence present", folder / "support.tif"),
+    )
+
+
 def region_zones(study: Study, ground: Ground, maps: Path) -> ProspectiveZones:
     """Return the prospective zones of a region, with their evidence cards."""
 
@@ -98,11 +117,26 @@ def region_zones(study: Study, ground: Ground, maps: Path) -> ProspectiveZones:
         layer: NDArray[np.float32] = store.read(maps, f"evidence_{name}")[:]
         return layer
 
-    classes = study.workflow.training.classes
-    zones = find_zones(classes, scores, study.workflow.zones, ground.grid)
+    zones = find_zones(study.workflow.classes, scores, study.workflow.zones, ground.grid)
     return with_evidence(zones, study.layers.mapped, evidence, ground.grid)
 
 
-def _write_map(product: Product, maps: Path, ground: Ground) -> None:
+def _write_map(
+    product: Product, maps: Path, ground: Ground, study: Study, origin: tuple[str, dict[str, str]]
+) -> None:
+    """Write a map as a COG that says itself what it is and what it was made from."""
+    run_id, software = origin
     encoding = {"class": CLASSES, "evidence": EVIDENCE}.get(product.kind, QUANTISED)
-    write_cog(product.path, store.read(maps, product.name), ground.grid, encoding)
+    tags = {
+        "PROSPECTRA_RUN": run_id,
+        "PROSPECTRA_VERSION": software["prospectra"],
+        "PROSPECTRA_MODEL": study.workflow.model or "none",
+        "PROSPECTRA_RELEASE": "operator",
+    }
+    layer = replace(encoding, description=product.title, unit=_unit(product), tags=tags)
+    write_cog(product.path, store.read(maps, product.name), ground.grid, layer)
+
+
+def _unit(product: Product) -> str:
+    """Return a unit as a file says it: a plain number has none."""
+    return "" if product.unit == "1" else product.unit

@@ -12,15 +12,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypedDict
 
+import geopandas as gpd
 import rasterio
 
 from pipeline import __version__, files
-from pipeline.errors import TrainingError
+from pipeline.catalog import essence
+from pipeline.errors import CatalogError, OutputError, TrainingError
 from pipeline.files import Json
 from pipeline.ground import Ground
 from pipeline.plan import Region, Search, Training
 from pipeline.publish import Finished
-from pipeline.remote import is_address
 from pipeline.study import Study
 
 RECORD = "run.json"
@@ -58,9 +59,8 @@ def identity(study: Study, grounds: Mapping[str, Ground], sites: Mapping[str, Pa
         "indices": {n: i.model_dump(mode="json") for n, i in study.layers.indices},
         "regions": {n: r.model_dump(mode="json") for n, r in study.regions.items()},
         "style": study.style.model_dump(mode="json"),
-        "items": {n: dict(g.lock) for n, g in grounds.items()},
+        "items": {n: essence(g.lock) for n, g in grounds.items()},
         "sites": {n: _digest_of_sites(p) for n, p in sites.items()},
-        "assets": [_stamp(href) for href in _hrefs(grounds.values())],
         "versions": versions(),
     }
     return files.digest_of(plan)
@@ -72,8 +72,10 @@ def release(study: Study) -> Release:
     A run's own products are always level `operator`; this is what they could be raised to.
     """
     workflow = study.workflow
-    inputs: list[Search | Training | Region] = [workflow.search, workflow.training]
-    inputs += study.regions.values()
+    inputs: list[Search | Training | Region] = [workflow.search, *study.regions.values()]
+    inputs += [more.search for more in workflow.also]
+    inputs += [workflow.terrain.search] if workflow.terrain else []
+    inputs += [workflow.training] if workflow.training else []
     level = min((i.release for i in inputs), key=_LEVELS.index)
     return {"level": level, "originators": sorted({o for i in inputs for o in i.originators})}
 
@@ -81,6 +83,31 @@ def release(study: Study) -> Release:
 def origin(identity: str) -> tuple[str, dict[str, str]]:
     """Return what files say of where they come from: the run's identity and the software."""
     return identity, {"prospectra": __version__, "gdal": rasterio.__gdal_version__}
+
+
+def _told(lock: Mapping[str, Any]) -> list[Json]:
+    """Return what became of each item, without what only the lock-file needs to find it again."""
+    apart = {"item", "assets", "self", "base"}
+    return [{k: v for k, v in entry.items() if k not in apart} for entry in lock["items"]]
+
+
+def read_lock(folder: Path, regions: Iterable[str]) -> dict[str, Any]:
+    """Return the lock of each region from the lock-file of a run's folder.
+
+    Raises
+    ------
+    CatalogError : there is none, it is torn, or it knows nothing of a region.
+    """
+    path = folder / LOCK
+    try:
+        found: Any = json.loads(path.read_text(encoding="utf-8"))
+        return {name: found[name] for name in regions}
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise CatalogError(
+            "is not an item lock of this workflow's regions",
+            where=str(path),
+            remedy="run once without --locked, or put the lock-file of an earlier run there",
+        ) from error
 
 
 def begin(folder: Path, grounds: Mapping[str, Ground]) -> None:
@@ -91,7 +118,23 @@ def begin(folder: Path, grounds: Mapping[str, Ground]) -> None:
     stale = _known(folder / RECORD).get("files", {})
     for name in (RECORD, "reference.json", REPORT, *stale):
         (folder / name).unlink(missing_ok=True)
-    files.write_json(folder / LOCK, {name: dict(ground.lock) for name, ground in grounds.items()})
+    files.write_json(folder / LOCK, {name: ground.lock for name, ground in grounds.items()})
+
+
+def require_own(folder: Path, name: str) -> None:
+    """Refuse a folder that holds the results of another workflow.
+
+    Raises
+    ------
+    OutputError : it does; they are not to be written over without a word.
+    """
+    other = _known(folder / RECORD).get("name", name)
+    if other != name:
+        raise OutputError(
+            f"holds the results of another workflow, '{other}'",
+            where=str(folder),
+            remedy="give --out another folder, or remove this one",
+        )
 
 
 def current(folder: Path, run_id: str) -> dict[str, Any] | None:
@@ -119,8 +162,6 @@ def make(
     study: Study,
     grounds: Mapping[str, Ground],
     identity: str,
-    validation: Json,
-    chosen: Json,
     finished: Sequence[Finished],
 ) -> dict[str, Any]:
     """Return the record of a run: everything about it that is the same each time it is run."""
@@ -134,25 +175,30 @@ def make(
         "level": "operator",
         "release": release(study),
         "regions": {
-            "training": list(workflow.training.regions),
+            "training": list(workflow.training.regions) if workflow.training else [],
             "mapping": list(workflow.mapping.regions),
             "titles": {name: region.title for name, region in study.regions.items()},
         },
         "sensor": {"name": workflow.sensor, "title": study.sensor.title},
-        "items": {name: ground.lock["items"] for name, ground in grounds.items()},
-        "model": {
-            "name": workflow.model,
-            "title": study.recipes[workflow.model].title,
-            "features": list(study.recipes[workflow.model].features),
-            "chosen": chosen,
-        },
-        "classes": list(workflow.training.classes),
-        "validation": validation,
+        "items": {name: _told(ground.lock) for name, ground in grounds.items()},
+        "classes": list(workflow.classes),
         "products": {done.region: _products(done) for done in finished},
-        "zones": {done.region: _zones(done) for done in finished},
+        "zones": {done.region: _zones(done.zones) for done in finished if done.zones is not None},
         "seed": workflow.seed,
         "caveats": list(workflow.caveats),
         "versions": versions(),
+    }
+
+
+def model(study: Study, chosen: Json) -> dict[str, Json]:
+    """Return what the record says of the model: its recipe, and the estimator that was chosen."""
+    name = study.workflow.learning.model
+    recipe = study.recipes[name]
+    return {
+        "name": name,
+        "title": recipe.title,
+        "features": list(recipe.features),
+        "chosen": chosen,
     }
 
 
@@ -186,9 +232,9 @@ def _products(done: Finished) -> list[Json]:
     ]
 
 
-def _zones(done: Finished) -> Json:
-    top = done.zones.head(_TOP).drop(columns="geometry").to_dict("records")
-    return {"count": len(done.zones), "top": [{str(k): v for k, v in z.items()} for z in top]}
+def _zones(zones: gpd.GeoDataFrame) -> Json:
+    top = zones.head(_TOP).drop(columns="geometry").to_dict("records")
+    return {"count": len(zones), "top": [{str(k): v for k, v in z.items()} for z in top]}
 
 
 def _digest_of_sites(path: Path) -> Json:
@@ -200,26 +246,6 @@ def _digest_of_sites(path: Path) -> Json:
         )
     # A Shapefile keeps its labels in a file beside it.
     return {p.name: files.sha256(p) for p in sorted(path.parent.glob(f"{path.stem}.*"))}
-
-
-def _hrefs(grounds: Iterable[Ground]) -> list[str]:
-    return sorted(
-        {
-            source.href
-            for ground in grounds
-            for imagery in ground.imagery
-            for scene in imagery.scenes
-            for source in (*scene.bands, *scene.masks)
-            if source is not None
-        }
-    )
-
-
-def _stamp(href: str) -> Json:
-    """Return what tells a changed local asset from the same one, wherever it lies."""
-    if is_address(href) or not Path(href).is_file():
-        return Path(href).name
-    return [Path(href).name, files.sha256(Path(href))]
 
 
 @cache

@@ -27,20 +27,11 @@ from pipeline.contracts import as_samples
 from pipeline.errors import PlanError, ReadError
 from pipeline.grid import Block, crop
 from pipeline.ground import Ground
+from pipeline.job import WORK, Job, Ready, Told, make_ready
+from pipeline.learn import all_columns, contenders, cuts, take_samples
 from pipeline.publish.vector import LAYER
 from pipeline.remote import LOCAL, open_raster
 from pipeline.report import write_report
-from pipeline.run import (
-    WORK,
-    Job,
-    Ready,
-    Told,
-    all_columns,
-    contenders,
-    cuts,
-    make_ready,
-    take_samples,
-)
 from pipeline.study import Derivation, derivation
 from pipeline.validation import Trial, class_scores, validate
 
@@ -107,6 +98,12 @@ def score(
     """
     ready = make_ready(job, told)
     regions = ready.study.regions
+    if not ready.study.workflow.learns:
+        raise PlanError(
+            "learns nothing, so there are no scores to hold against a reference",
+            where=str(job.workflow),
+            remedy="name training, model and validation in the workflow",
+        )
     for name in references:
         if name not in regions:
             raise PlanError(
@@ -133,7 +130,7 @@ def score(
     with files.hold(job.out):
         workflow = ready.study.workflow
         shown = [name for name in references if name in workflow.mapping.regions]
-        learnt = {n: r for n, r in references.items() if n in workflow.training.regions}
+        learnt = {n: r for n, r in references.items() if n in ready.learning.training.regions}
         scores: dict[str, Any] = {"key": key, "regions": {}}
         for number, name in enumerate(shown, start=1):
             scores["regions"][name] = _score_maps(ready, name, references[name])
@@ -181,7 +178,7 @@ def class_names(path: Path, classes: Sequence[str]) -> dict[int, str]:
 def _score_maps(ready: Ready, name: str, reference: Reference) -> dict[str, Any]:
     """Return per-class agreement of a region's score maps with its reference."""
     ground, folder = ready.grounds[name], ready.job.out / name
-    classes = ready.study.workflow.training.classes
+    classes = ready.study.workflow.classes
     names = class_names(reference.classes, classes)
     truth = read_classes(reference.classes, ground.grid)
     scores = np.stack([_read(folder / f"score_{name}.tif") for name in classes], axis=-1)
@@ -190,7 +187,7 @@ def _score_maps(ready: Ready, name: str, reference: Reference) -> dict[str, Any]
     found = class_scores(labels, scores[known], classes)
     result: dict[str, Any] = {
         "pixels": int(known.sum()),
-        "trained_here": ground.name in ready.study.workflow.training.regions,
+        "trained_here": ground.name in ready.learning.training.regions,
         "auc": _known_mean(found[:, 0]),
         "ap": _known_mean(found[:, 1]),
         "per_class": {
@@ -222,7 +219,7 @@ def _capture(ground: Ground, deposits: Path, folder: Path) -> dict[str, Any]:
 
 def _try_everywhere(ready: Ready, references: Mapping[str, Reference]) -> dict[str, Any]:
     """Validate as the run did, but score every labelled pixel of the held-out blocks."""
-    classes = ready.study.workflow.training.classes
+    classes = ready.study.workflow.classes
     columns = all_columns(ready.study)
     parts = []
     for name, reference in references.items():

@@ -68,7 +68,7 @@ def write_report(
     page = environment.get_template(_TEMPLATE).render(
         run=run,
         maps={name: _maps(products, folder) for name, products in run["products"].items()},
-        trial=_trial(run["validation"]),
+        trial=_trial(run["validation"]) if "validation" in run else None,
         reference=_reference(scores),
         titles=run["regions"].get("titles", {}),
     )
@@ -77,11 +77,17 @@ def write_report(
 
 
 def _maps(products: Sequence[Mapping[str, Any]], folder: Path) -> dict[str, Any]:
-    """Return the maps that are shown, with their pictures, and the evidence that is linked."""
+    """Return the maps that are shown, with their pictures, and the evidence that is linked.
+
+    Where nothing but evidence was mapped, the evidence is what is shown.
+    """
+    linked = [p for p in products if p["kind"] == "evidence"]
     shown = [p for p in products if p["kind"] != "evidence"]
+    if not any(p["kind"] == "class" for p in shown):
+        shown, linked = [*products], []
     return {
         "shown": [{**p, "picture": _picture(folder / p["quicklook"])} for p in shown],
-        "evidence": [p for p in products if p["kind"] == "evidence"],
+        "evidence": linked,
     }
 
 

@@ -7,16 +7,16 @@ it reads back to the digest recorded for it, so a run that was killed goes on wh
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xarray as xr
 import zarr
 from numpy.typing import NDArray
 
 from pipeline import files
+from pipeline.files import Json
 from pipeline.grid import Block
 
 Fill = Mapping[str, tuple[str, float | int]]
@@ -51,11 +51,14 @@ def create(path: Path, key: str, shape: tuple[int, int], block: int, maps: Fill)
     files.write_json(stamp, key)
 
 
-def write(path: Path, block: Block, maps: Mapping[str, NDArray[Any]]) -> None:
-    """Write the maps of one block, then the digest that says they are whole."""
+def write(
+    path: Path, block: Block, maps: Mapping[str, NDArray[Any]], notes: Sequence[Json] = ()
+) -> None:
+    """Write the maps of one block, then what there is to note, then the digests of the maps."""
     with files.writing(path):
         for name, values in maps.items():
             _write_chunk(_maps(path) / name, block, values)
+    files.write_json(_notes(path, block), [*notes])
     files.write_json(_stamp(path, block), {name: _digest(maps[name]) for name in sorted(maps)})
 
 
@@ -71,15 +74,14 @@ def is_done(path: Path, block: Block) -> bool:
         return False
 
 
+def notes(path: Path, block: Block) -> Any:
+    """Return what was noted of a block that is done."""
+    return json.loads(_notes(path, block).read_bytes())
+
+
 def read(path: Path, name: str) -> Any:
     """Return one map (y, x) of a store, sliced lazily."""
     return zarr.open_group(_maps(path), mode="r")[name]
-
-
-def open_lazily(path: Path) -> xr.Dataset:
-    """Return a store as a lazy Dataset."""
-    opened: xr.Dataset = xr.open_zarr(_maps(path), consolidated=False)
-    return opened
 
 
 def _write_chunk(array: Path, block: Block, values: NDArray[Any]) -> None:
@@ -101,6 +103,10 @@ def _maps(path: Path) -> Path:
 
 def _stamp(path: Path, block: Block) -> Path:
     return path / "done" / f"{block.name}.json"
+
+
+def _notes(path: Path, block: Block) -> Path:
+    return path / "notes" / f"{block.name}.json"
 
 
 def _digest(values: NDArray[Any]) -> str:

@@ -21,7 +21,7 @@ from pipeline.contracts import Evidence, Reflectance
 from pipeline.errors import PlanError
 from pipeline.evidence import LayerPlan, derive, plan_layers
 from pipeline.grid import BLOCK, Block, crop, halo_pixels, inside
-from pipeline.ground import Ground, prepare, wanted_imagery
+from pipeline.ground import Ground, Lock, prepare, wanted_imagery, wanted_terrain
 from pipeline.plan import Configs, Model, Region, Sensor, Style, Workflow, load_workflow
 from pipeline.remote import is_address
 
@@ -42,6 +42,17 @@ class Study:
     regions: Mapping[str, Region]
     style: Style
 
+    @property
+    def shares(self) -> tuple[str, ...]:
+        """The maps of flags: the share of the dates that carry each."""
+        own = [cube.share_name(None, flag) for flag in self.workflow.composite.masks.publish]
+        others = [
+            cube.share_name(more.sensor, flag)
+            for more in self.workflow.also
+            for flag in more.composite.masks.publish
+        ]
+        return (*own, *others)
+
 
 @dataclass(frozen=True)
 class Derivation:
@@ -53,18 +64,28 @@ class Derivation:
     outline: BaseGeometry
 
     def __call__(self, block: Block) -> tuple[Reflectance, Evidence]:
-        """Return the reflectance and the evidence of a block, NaN outside the region."""
+        """Return the reflectance and the evidence of a block, NaN outside the region.
+
+        `unreadable` among the reflectance's attributes names what could not be read here, as
+        (sensor, item, reason); evidence has a layer for each flag whose share is published.
+        """
         threadpool_limits(1)  # a block is one task: its matrix products start no threads
         halo = halo_pixels(self.layers.halo, self.grid.resolution.x)
         wide = crop(self.grid, block.padded(halo))
         parts = [cube.read_reflectance(imagery, wide) for imagery in self.imagery]
         reflectance = cube.join(parts, self.layers.sensor)
         evidence = derive(reflectance, self.layers)
+        for name, share in cube.flag_shares(parts).items():
+            evidence[name] = share
         rows, columns = block.shape
         kept = {"y": slice(halo, halo + rows), "x": slice(halo, halo + columns)}
         mask = xr.DataArray(inside(crop(self.grid, block), self.outline), dims=("y", "x"))
+        unreadable = tuple(
+            (part.attrs["sensor"], *gap) for part in parts for gap in part.attrs["unreadable"]
+        )
+        inner = reflectance.isel(kept).assign_attrs(unreadable=unreadable)
         return (
-            Reflectance(_masked(reflectance.isel(kept), mask)),
+            Reflectance(_masked(inner, mask)),
             Evidence(_masked(evidence.isel(kept), mask)),
         )
 
@@ -83,10 +104,11 @@ def load_study(path: Path, configs: Configs) -> Study:
             for name in (workflow.sensor, *(a.sensor for a in workflow.also))
         }
     )
-    names = dict.fromkeys([workflow.model, *workflow.validation.baselines])
+    names: dict[str, None] = {}
+    if workflow.learns:
+        names = dict.fromkeys([workflow.learning.model, *workflow.learning.validation.baselines])
     recipes = {name: configs.model(name) for name in names}
     features = [f for recipe in recipes.values() for f in recipe.features]
-    regions = dict.fromkeys([*workflow.training.regions, *workflow.mapping.regions])
     return Study(
         workflow,
         configs,
@@ -94,7 +116,7 @@ def load_study(path: Path, configs: Configs) -> Study:
         sensor,
         plan_layers(workflow.evidence, features, sensor, configs),
         recipes,
-        {name: configs.region(name) for name in regions},
+        {name: configs.region(name) for name in workflow.regions},
         configs.style(workflow.style),
     )
 
@@ -118,15 +140,18 @@ def resolve_catalog(study: Study, given: str | None) -> str:
     return str(study.folder / named)
 
 
-def prepare_region(study: Study, name: str, given: str) -> Ground:
+def prepare_region(study: Study, name: str, given: str, lock: Lock | None = None) -> Ground:
     """Find a region's imagery and lay its grid; raise as `pipeline.ground.prepare` does.
 
     Parameters
     ----------
     given : the catalog: a name of configs/catalogs/, a path or an address.
+    lock : of an earlier run, whose items are to be used again.
     """
-    imagery = wanted_imagery(study.workflow, given, study.configs)
-    return prepare(name, study.regions[name], study.workflow, imagery)
+    workflow, configs = study.workflow, study.configs
+    imagery = wanted_imagery(workflow, given, configs)
+    terrain = wanted_terrain(workflow, given, configs)
+    return prepare(name, study.regions[name], imagery, terrain, workflow, lock)
 
 
 def derivation(study: Study, ground: Ground) -> Derivation:
@@ -153,8 +178,9 @@ def open_region(
     Returns
     -------
     A dask-backed Dataset, one task a block: `reflectance` (band, y, x) with `wavelength` and
-    `fwhm` (nm) on band, `clear_count` (y, x), and each evidence layer (y, x), float32, NaN where
-    missing; x and y in metres, the CRS as `spatial_ref` (readable by rioxarray and odc-geo).
+    `fwhm` (nm) on band, `clear_count` (y, x), and each evidence layer and share of a flag (y, x),
+    float32, NaN where missing; x and y in metres, the CRS as `spatial_ref` (readable by rioxarray
+    and odc-geo).
 
     Raises
     ------
@@ -169,7 +195,7 @@ def open_region(
         )
     ground = prepare_region(study, region, resolve_catalog(study, catalog))
     derive_block = derivation(study, ground)
-    names = study.layers.mapped
+    names = (*study.layers.mapped, *study.shares)
     stack = _lazy_stack(derive_block, ground.grid, len(study.sensor.bands) + 1 + len(names), names)
     return _as_dataset(stack, study, ground, names)
 
@@ -213,8 +239,10 @@ def _as_dataset(
     }
     indices = dict(study.layers.indices)
     for number, name in enumerate(names, start=count + 1):
-        index = indices[name]
-        attrs = {"units": index.units, "formula": index.formula, "source": index.source}
+        index = indices.get(name)
+        attrs = {"units": index.units if index else "1"}
+        if index:
+            attrs |= {"formula": index.formula, "source": index.source}
         data[name] = (("y", "x"), stack[number], attrs)
     columns, rows = ground.grid.coordinates["x"].values, ground.grid.coordinates["y"].values
     coords = {

@@ -16,6 +16,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pipeline import store
+from pipeline.coverage import Gap, gaps_in
 from pipeline.grid import Block, crop, inside
 from pipeline.model import Fitted, load, predict
 from pipeline.publish.raster import NODATA, quantise
@@ -37,9 +38,12 @@ class TakeSamples:
     """The evidence layers to take."""
 
     def __call__(self, block: Block) -> xr.Dataset:
-        """Return samples: `layers` (sample, layer), `label`, `region`, and `x`, `y` in metres."""
+        """Return samples: `layers` (sample, layer), `label`, `region`, and `x`, `y` in metres.
+
+        `unreadable` among the attributes names what could not be read here.
+        """
         here = sites_in(self.sites, block)
-        _, evidence = self.derive(block)
+        reflectance, evidence = self.derive(block)
         rows, columns = here["row"] - block.y0, here["column"] - block.x0
         values = [evidence[name].values[rows, columns] for name in self.columns]
         return xr.Dataset(
@@ -51,6 +55,7 @@ class TakeSamples:
                 "y": ("sample", here.geometry.y.to_numpy()),
             },
             {"layer": list(self.columns)},
+            {"unreadable": gaps_in(block, reflectance.attrs["unreadable"])},
         )
 
 
@@ -59,38 +64,63 @@ class MapBlock:
     """Map a block: scores, class, spread, support and evidence, into the store."""
 
     derive: Derivation
-    model: Path
+    model: Path | None
+    """None: nothing was learnt, only evidence is mapped."""
     store: Path
+    shares: tuple[str, ...] = ()
+    """Layers of the evidence that say how often ground carries a flag."""
 
-    def __call__(self, block: Block) -> None:
-        """Derive, predict, encode and write the block, unless that has been done."""
+    def __call__(self, block: Block) -> tuple[Gap, ...]:
+        """Derive, predict, encode and write the block, unless that has been done.
+
+        Returns what could not be read, which is kept in the store with the block.
+        """
         if store.is_done(self.store, block):
-            return
-        _, evidence = self.derive(block)
+            return gaps_in(block, store.notes(self.store, block))
+        reflectance, evidence = self.derive(block)
         layers = {str(name): layer.values for name, layer in evidence.data_vars.items()}
-        model = _model(self.model)
-        score, spread = predict(model, layers)
-        known = [np.isfinite(layers[name]) for name in model.layers]
-        support: NDArray[np.float32] = np.stack(known).mean(axis=0, dtype=np.float32)
         within = inside(crop(self.derive.grid, block), self.derive.outline)
-        support[~within] = np.nan  # outside the region there is nothing to support
-        codes = quantise(score)
-        maps = {f"score_{name}": codes[k] for k, name in enumerate(model.classes)}
-        maps |= {
-            "class": winners(codes),
-            "spread": quantise(spread),
-            "support": quantise(support),
-        }
+        maps = _predicted(self.model, layers, within) if self.model else {}
         maps |= {f"evidence_{name}": layers[name] for name in self.derive.layers.mapped}
-        store.write(self.store, block, maps)
+        maps |= {name: quantise(layers[name]) for name in self.shares}
+        count = reflectance["clear_count"].values
+        maps["clear_count"] = np.where(within, count, np.nan).astype(np.float32)
+        unreadable = reflectance.attrs["unreadable"]
+        store.write(self.store, block, maps, unreadable)
+        return gaps_in(block, unreadable)
 
 
-def map_fills(classes: tuple[str, ...], mapped: tuple[str, ...]) -> Mapping[str, tuple[str, Any]]:
+def _predicted(
+    path: Path, layers: Mapping[str, NDArray[Any]], within: NDArray[np.bool_]
+) -> dict[str, NDArray[Any]]:
+    """Return what a model says of a block, encoded; `within` (y, x) is the region."""
+    model = _model(path)
+    score, spread = predict(model, layers)
+    known = [np.isfinite(layers[name]) for name in model.layers]
+    support: NDArray[np.float32] = np.stack(known).mean(axis=0, dtype=np.float32)
+    support[~within] = np.nan  # outside the region there is nothing to support
+    codes = quantise(score)
+    maps: dict[str, NDArray[Any]] = {
+        f"score_{name}": codes[k] for k, name in enumerate(model.classes)
+    }
+    return maps | {
+        "class": winners(codes),
+        "spread": quantise(spread),
+        "support": quantise(support),
+    }
+
+
+def map_fills(
+    classes: tuple[str, ...], mapped: tuple[str, ...], shares: tuple[str, ...] = ()
+) -> Mapping[str, tuple[str, Any]]:
     """Return the dtype and empty value of every map of a store."""
-    continuous = [*(f"score_{name}" for name in classes), "spread", "support"]
+    learned = [*(f"score_{name}" for name in classes), "spread", "support"] if classes else []
+    continuous = [*learned, *shares]
     fills: dict[str, tuple[str, Any]] = dict.fromkeys(continuous, ("uint16", NODATA))
     fills |= {f"evidence_{name}": ("float32", np.nan) for name in mapped}
-    return fills | {"class": ("uint8", UNMAPPED)}
+    if classes:
+        fills["class"] = ("uint8", UNMAPPED)
+    return fills | {"clear_count": ("float32", np.nan)}
 
 
 def winners(codes: NDArray[np.uint16]) -> NDArray[np.uint8]:

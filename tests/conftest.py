@@ -5,7 +5,12 @@ import socket
 import threading
 from contextlib import contextmanager
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import (
+    BaseHTTPRequestHandler,
+    SimpleHTTPRequestHandler,
+    ThreadingHTTPServer,
+)
+from urllib.parse import parse_qs, urlencode
 
 import numpy as np
 import pytest
@@ -128,21 +133,15 @@ def stac_item(name, when="2024-06-01T18:00:00Z", bbox=BOX, cloud=1.0, href="./re
 
 
 def write_catalog(folder, items):
-    """Write a static catalog with one collection; returns the path of its root."""
+    """Write a static catalog with a collection for each that items name; returns its root."""
     folder.mkdir(parents=True, exist_ok=True)
-    box, span = [-180, -90, 180, 90], ["2000-01-01T00:00:00Z", None]
-    collection = {
-        "type": "Collection",
-        "stac_version": "1.0.0",
-        "id": "things",
-        "description": "things",
-        "license": "other",
-        "extent": {"spatial": {"bbox": [box]}, "temporal": {"interval": [span]}},
-        "links": [
-            {"rel": "root", "href": "./catalog.json"},
-            *({"rel": "item", "href": f"./{number}.json"} for number in range(len(items))),
-        ],
-    }
+    names = sorted({item.get("collection") or "things" for item in items} | {"things"})
+    files = {name: f"{name}.json" if name != "things" else "collection.json" for name in names}
+    for name, file in files.items():
+        held = [n for n, i in enumerate(items) if (i.get("collection") or "things") == name]
+        (folder / file).write_text(json.dumps(_collection(name, held)))
+    for number, item in enumerate(items):
+        (folder / f"{number}.json").write_text(json.dumps(item))
     root = {
         "type": "Catalog",
         "stac_version": "1.0.0",
@@ -150,11 +149,116 @@ def write_catalog(folder, items):
         "description": "root",
         "links": [
             {"rel": "root", "href": "./catalog.json"},
-            {"rel": "child", "href": "./collection.json"},
+            *({"rel": "child", "href": f"./{file}"} for file in files.values()),
         ],
     }
-    for number, item in enumerate(items):
-        (folder / f"{number}.json").write_text(json.dumps(item))
-    (folder / "collection.json").write_text(json.dumps(collection))
     (folder / "catalog.json").write_text(json.dumps(root))
     return folder / "catalog.json"
+
+
+def _collection(name, held):
+    box, span = [-180, -90, 180, 90], ["2000-01-01T00:00:00Z", None]
+    return {
+        "type": "Collection",
+        "stac_version": "1.0.0",
+        "id": name,
+        "description": "things",
+        "license": "other",
+        "extent": {"spatial": {"bbox": [box]}, "temporal": {"interval": [span]}},
+        "links": [
+            {"rel": "root", "href": "./catalog.json"},
+            *({"rel": "item", "href": f"./{number}.json"} for number in held),
+        ],
+    }
+
+
+class Api(BaseHTTPRequestHandler):
+    """The least a STAC API can be: a root, a search that gives one item a page, a collection."""
+
+    items = ()
+    link = "{here}/search"
+    methods = ("POST",)
+    can_filter = False
+    refuses = False
+    asked = None
+
+    def do_GET(self):
+        place, _, query = self.path.partition("?")
+        if place == "/collections":
+            self.answer({"collections": [_collection("things", [])], "links": []})
+        elif place == "/collections/things":
+            if self.refuses:
+                self.send_error(403)
+                return
+            links = [{"rel": "items", "href": "/items"}, {"rel": "root", "href": self.here}]
+            self.answer(_collection("things", []) | {"links": links})
+        elif place == "/search":
+            self.search({k: v[0] for k, v in parse_qs(query).items()}, "GET")
+        elif place in ("", "/"):
+            self.answer(self.root())
+        else:
+            self.send_error(404)
+
+    def root(self):
+        search = {"rel": "search", "type": "application/geo+json"}
+        links = [
+            search | {"method": m, "href": self.link.format(here=self.here)} for m in self.methods
+        ]
+        conforms = ["core", "item-search", "collections"]
+        conforms += ["item-search#filter"] if self.can_filter else []
+        return {
+            "type": "Catalog",
+            "stac_version": "1.0.0",
+            "id": "api",
+            "description": "api",
+            "conformsTo": [f"https://api.stacspec.org/v1.0.0/{c}" for c in conforms],
+            "links": [
+                {"rel": "self", "href": self.here},
+                {"rel": "root", "href": self.here},
+                {"rel": "data", "href": f"{self.here}/collections"},
+                *links,
+            ],
+        }
+
+    def do_POST(self):
+        if self.path == "/broken":
+            self.send_error(500)
+            return
+        if self.path == "/elsewhere":
+            self.send_response(307)
+            self.send_header("Location", "http://example.org/search")
+            self.end_headers()
+            return
+        length = int(self.headers["Content-Length"])
+        self.search(json.loads(self.rfile.read(length)), "POST")
+
+    def search(self, asked, method):
+        if self.refuses:
+            self.send_error(403)
+            return
+        type(self).asked = type(self).asked or asked
+        page, links = int(asked.get("page", 0)), []
+        if page + 1 < len(self.items):
+            following = asked | {"page": page + 1}
+            href = f"{self.here}/search"
+            if method == "GET":
+                links = [{"rel": "next", "href": f"{href}?{urlencode(following)}"}]
+            else:
+                links = [{"rel": "next", "href": href, "method": "POST", "body": following}]
+        features = list(self.items[page : page + 1])
+        self.answer({"type": "FeatureCollection", "features": features, "links": links})
+
+    @property
+    def here(self):
+        return f"http://{self.headers['Host']}"
+
+    def answer(self, content):
+        body = json.dumps(content).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_args):
+        pass

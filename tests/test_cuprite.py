@@ -15,7 +15,8 @@ from worlds import QUIET
 
 from pipeline.plan import BUILT_IN
 from pipeline.reference import Reference, score
-from pipeline.run import Job, run
+from pipeline.job import Job
+from pipeline.run import run
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "cuprite95"
 BASELINES = ("forest-bands", "forest-ratios", "logistic-bands", "svm-context")

@@ -59,15 +59,35 @@ RUN = {
     "sensor": {"name": "tm", "title": "Landsat TM bands"},
     "items": {
         "north": [
-            {"id": "scene-1", "datetime": "1995-06-19", "cloud_cover": None, "kept": True},
+            {
+                "id": "scene-1",
+                "sensor": "tm",
+                "datetime": "1995-06-19",
+                "cloud_cover": None,
+                "kept": True,
+                "counts": {"how": "offset -0.1, as the item says"},
+                "grid": ["the file has other pixels than the item says"],
+            },
             {
                 "id": "scene-2",
+                "sensor": "tm",
                 "datetime": "1995-06-20",
                 "cloud_cover": 81.0,
                 "kept": False,
                 "reason": "too cloudy",
             },
         ]
+    },
+    "coverage": {
+        "north": {
+            "tm": {
+                "wanted": 4000,
+                "lost": 50,
+                "share": 0.9875,
+                "gaps": [{"item": "scene-3", "reason": "asset red: HTTP 404", "pixels": 50}],
+            },
+            "other": {"share": 1.0, "gaps": []},
+        }
     },
     "model": {
         "name": "spectral-context",
@@ -163,7 +183,21 @@ def test_scores_stand_with_their_spread_and_the_optimistic_number_is_called_so(f
     assert "random (optimistic)" in words
     assert "gap to spatial +0.080" in words  # 0.951 less the spatial mean 0.871
     assert "The georeference is nominal." in words
-    assert "no: too cloudy" in words
+
+
+def test_every_item_is_told_with_what_its_counts_mean_or_why_it_was_left_out(folder):
+    _, words, _ = page_of(folder)
+    assert "1 of 2 items used" in words
+    assert "offset -0.1, as the item says the file has other pixels" in words
+    assert "scene-2 1995-06-20 too cloudy" in words
+
+
+def test_what_could_not_be_read_is_named_with_its_share(folder):
+    _, words, _ = page_of(folder)
+    assert "98.75 % of the imagery of tm could be read" in words
+    assert "50 of 4000 pixels" in words
+    assert "scene-3 asset red: HTTP 404 50" in words
+    assert "imagery of other" not in words, "what was read whole is not worth a line"
 
 
 def test_a_model_without_skill_is_said_to_have_none(folder):

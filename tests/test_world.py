@@ -9,22 +9,26 @@ import numpy as np
 import pystac
 import pytest
 import rasterio
+from odc.geo.geobox import GeoBox
 from pystac.validation import validate_dict
 from pystac.validation.stac_validator import JsonSchemaSTACValidator
 from rasterio.features import geometry_mask
 from rio_cogeo import cog_validate
 from shapely.geometry import shape
+from worlds import make_baselines
 
 from pipeline.errors import PlanError
 from pipeline.files import sha256
 from pipeline.plan import BUILT_IN, Configs, load_workflow
-from pipeline.world import CLASSES, SENSOR, World, make_world
+from pipeline.world import CLASSES, NOW, SENSOR, World, make_world
 from pipeline.world.deposits import move, templates, zones
 from pipeline.world.fields import draws, field
 from pipeline.world.ground import make_ground
-from pipeline.world.imagery import Scenery, make_scene, make_surface
-from pipeline.world.items import COLLECTION
-from pipeline.world.places import ALMERIA, NEVADA
+from pipeline.world.imagery import Scenery, View, make_scene, make_surface
+from pipeline.world.items import Frame
+from pipeline.world.landsat import LANDSAT, landsat_grid, write_landsat
+from pipeline.world.places import ALMERIA, HARMONISED, NEVADA, NEW, OLD, WRONG_FLAG
+from pipeline.world.sentinel2 import SENTINEL2
 from pipeline.world.sites import draw_sites
 from pipeline.world.spectra import SPECTRA, WAVELENGTHS, band_values, reflectance
 
@@ -67,8 +71,9 @@ def _bytes(folder: Path) -> dict[str, str]:
     }
 
 
-def _items(world: World) -> list[pystac.Item]:
-    return list(pystac.Catalog.from_file(world.catalog).get_items(recursive=True))
+def _items(world: World, collection: str | None = SENTINEL2.name) -> list[pystac.Item]:
+    found = pystac.Catalog.from_file(world.catalog).get_items(recursive=True)
+    return [item for item in found if collection in (None, item.collection_id)]
 
 
 def test_the_same_seed_gives_the_same_bytes(world, configs, tmp_path):
@@ -105,7 +110,6 @@ def test_nothing_a_workflow_sees_names_the_truth(world):
 def test_items_say_what_is_in_the_files(world):
     for item in _items(world):
         assert set(item.assets) == {*BANDS, "scl"}
-        assert item.properties["s2:processing_baseline"] == "05.10"
         with rasterio.open(item.assets["scl"].get_absolute_href()) as mask:
             classes = mask.read(1)
         valid = classes != 0
@@ -128,6 +132,94 @@ def test_items_say_what_is_in_the_files(world):
             assert 0.02 < np.median(level) < 0.6
 
 
+def test_every_sensor_has_a_collection_and_every_item_lies_over_the_region(world):
+    found = {item.collection_id for item in _items(world, None)}
+    assert found == {"sentinel-2-l2a-demo", "landsat-c2-l2-demo", "cop-dem-demo"}
+    box = gpd.GeoSeries([shape(_items(world)[0].geometry)], crs=4326).to_crs(32611).total_bounds
+    for item in _items(world, None):
+        there = gpd.GeoSeries([shape(item.geometry)], crs=4326).to_crs(32611)[0]
+        assert there.bounds == pytest.approx(box, abs=1400.0)  # 600 m of swath, 30 m of pixels
+        assert item.properties["platform"] == "synthetic"
+
+
+def test_a_world_without_landsat_has_no_empty_collection(tmp_path):
+    world = make_baselines(tmp_path, NEW, side=64)
+    assert not (world.catalog.parent / LANDSAT.name).exists()
+    assert {item.collection_id for item in _items(world, None)} == {SENTINEL2.name, "cop-dem-demo"}
+
+
+def test_baselines_write_the_same_ground_in_their_own_counts(tmp_path):
+    ways = (NEW, OLD, HARMONISED, WRONG_FLAG)
+    found = []
+    for number, way in enumerate(ways):
+        (item,) = _items(make_baselines(tmp_path / str(number), way, side=64))
+        declared = item.assets["red"].extra_fields["raster:bands"][0]
+        with rasterio.open(item.assets["red"].get_absolute_href()) as raster:
+            found.append((item.properties, declared["offset"], raster.read(1).astype(int)))
+    new, old, right, wrong = found
+    assert [offset for _, offset, _ in found] == [-0.1, 0.0, 0.0, -0.1]
+    assert [p["s2:processing_baseline"] for p, *_ in found] == ["05.10", "02.14", "05.10", "05.10"]
+    applied = [p.get("earthsearch:boa_offset_applied") for p, *_ in found]
+    assert applied == [None, None, True, False]
+    dark = np.maximum(new[2] - 1000, 1)  # a count of 0 is no data, so nothing falls below 1
+    for other in (old, right, wrong):
+        assert np.abs(other[2] - dark).max() <= 1  # float32
+    assert (new[2] > 1000).mean() > 0.99
+
+
+def test_the_shipped_world_has_an_old_baseline_and_no_wrong_flag():
+    for place in (NEVADA, ALMERIA):
+        ways = [look.baseline for look in place.passes]
+        assert OLD in ways
+        assert set(ways) == {NEW, OLD}
+
+
+def test_landsat_pixels_are_the_mean_of_the_ground_below_them(tmp_path):
+    ground = GeoBox.from_bbox(
+        (500_000, 4_000_000, 500_600, 4_000_600), "EPSG:32611", shape=(30, 30)
+    )
+    grid = landsat_grid(ground)
+    assert (grid.affine.c % 30, grid.affine.f % 30) == (15, 15)
+    edges, whole = grid.boundingbox, ground.boundingbox
+    assert 0 <= edges.left - whole.left < 30
+    assert 0 <= whole.top - edges.top < 30
+    # Brightness rises eastwards and southwards: the mean over a pixel is the value at its centre.
+    rows, columns = np.indices((30, 30)) + 0.5
+    plane = (0.1 + 0.004 * columns + 0.002 * rows).astype(np.float32)
+    classes = np.full((30, 30), 5, np.uint8)
+    classes[6:9, 6:9] = 9
+    classes[20, 20], classes[24, 24], classes[27:, :] = 3, 10, 0
+    bands = {"red": BANDS["red"]}
+    item = write_landsat(
+        tmp_path,
+        Frame(SMALL, SMALL.landsat[0], ground, bands, NOW),
+        View(plane[None], classes),
+    )
+    there = tmp_path / LANDSAT.name / item["id"]
+    with rasterio.open(there / "red.tif") as raster:
+        counts, transform = raster.read(1), raster.transform
+    with rasterio.open(there / "qa_pixel.tif") as raster:
+        quality = raster.read(1)
+    x, y = transform * (np.indices(counts.shape)[::-1] + 0.5)
+    expected = 0.1 + 0.004 * (x - 500_000) / 20 + 0.002 * (4_000_600 - y) / 20
+    seen = counts > 0
+    np.testing.assert_allclose(counts[seen] * 2.75e-5 - 0.2, expected[seen], atol=1.5e-5)
+    # USGS: 21824 clear, 22280 cloud, 23888 shadow, 54596 cirrus, 21762 dilated cloud, 1 fill.
+    assert set(np.unique(quality)) == {21824, 22280, 23888, 54596, 21762, 1}
+    assert np.array_equal(quality == 1, ~seen)
+    near_cloud = quality[np.hypot(x - 500_150, y - 4_000_450) < 25]
+    assert set(near_cloud) == {22280}
+
+
+def test_the_elevation_is_the_ground_that_casts_the_shade(world):
+    (item,) = _items(world, "cop-dem-demo")
+    with rasterio.open(item.assets["data"].get_absolute_href()) as raster:
+        height, side = raster.read(1), raster.shape
+    ground = make_ground(SMALL, SEED, side, {}, 20.0)
+    np.testing.assert_allclose(height, ground.height, atol=0.006)
+    assert side == (SIDE + 24, SIDE + 24)  # a margin, so that there is a slope at the region's edge
+
+
 def test_rasters_are_valid_cogs(world):
     paths = [*world.catalog.parent.rglob("*.tif"), *world.truth.values()]
     assert all(cog_validate(path, strict=True, quiet=True)[0] for path in paths)
@@ -141,13 +233,13 @@ def test_catalog_and_items_are_valid_stac(world):
     }
     validator = JsonSchemaSTACValidator()
     validator.schema_cache |= schemas
-    for item in _items(world):
+    for item in _items(world, None):
         document = json.loads(Path(item.get_self_href()).read_text(encoding="utf-8"))
         known = [uri for uri in document["stac_extensions"] if uri in schemas]
         assert len(known) >= 3
         document["stac_extensions"] = known
         validate_dict(document, validator=validator)
-    for path in (world.catalog, world.catalog.parent / COLLECTION / "collection.json"):
+    for path in (world.catalog, *world.catalog.parent.glob("*/collection.json")):
         validate_dict(json.loads(path.read_text(encoding="utf-8")), validator=validator)
 
 

@@ -1,14 +1,15 @@
 """A world small enough to be mapped in seconds, and a workflow that maps it."""
 
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 
 import yaml
 
+from pipeline.job import Job
 from pipeline.plan import BUILT_IN, Configs
-from pipeline.run import Job
 from pipeline.world import World, make_world
-from pipeline.world.places import ALMERIA, NEVADA
+from pipeline.world.places import ALMERIA, NEVADA, Baseline
 
 SIDE = 160  # pixels
 AROUND = {
@@ -51,6 +52,26 @@ def make_small(folder: Path, moves=None) -> Small:
     workflow = folder / "small.yaml"
     workflow.write_text(yaml.safe_dump(small_workflow()))
     return Small(world, workflow, configs)
+
+
+def make_baselines(folder: Path, *baselines: Baseline, side: int = SIDE) -> World:
+    """Make one small region, seen on as many dates as ways of writing counts are given.
+
+    All dates are of the same clear look, so that their reflectance may be compared.
+    """
+    (folder / "configs" / "regions").mkdir(parents=True)
+    region = yaml.safe_load((BUILT_IN / "regions" / "demo_nevada.yaml").read_text())
+    left, _, _, top = region["bbox"]
+    region["bbox"] = [left, top - side * 20, left + side * 20, top]
+    (folder / "configs" / "regions" / "demo_nevada.yaml").write_text(yaml.safe_dump(region))
+    look = replace(NEVADA.passes[2], cloud=0.02)
+    passes = tuple(
+        replace(look, when=look.when + timedelta(days=5 * number), baseline=baseline)
+        for number, baseline in enumerate(baselines)
+    )
+    place = replace(NEVADA, deposits=2, passes=passes, landsat=())
+    configs = Configs((folder / "configs", BUILT_IN))
+    return make_world(folder / "world", places=(place,), configs=configs)
 
 
 def cut_a_corner(path: Path) -> None:

@@ -21,12 +21,13 @@ def join_sensors(sensors: Mapping[str, Sensor]) -> Sensor:
     (_, first), *others = sensors.items()
     if not others:
         return first
-    bands, parts = dict(first.bands), [tuple(first.bands)]
+    bands = dict(first.bands)
+    parts = [tuple(bands)] if first.quantity == "reflectance" else []
     for name, sensor in others:
-        prefix = name.replace("-", "_")
-        named = {f"{prefix}_{band}": value for band, value in sensor.bands.items()}
+        named = {f"{_prefix(name)}_{band}": value for band, value in sensor.bands.items()}
         bands |= named
-        parts.append(tuple(named))
+        if sensor.quantity == "reflectance":  # an index is of nothing else
+            parts.append(tuple(named))
     title = " with ".join(sensor.title for sensor in sensors.values())
     return first.model_copy(update={"title": title, "bands": bands, "parts": tuple(parts)})
 
@@ -57,3 +58,29 @@ def join(parts: Sequence[Reflectance], sensor: Sensor) -> Reflectance:
             parts[0].attrs, sensor=" ".join(part.attrs["sensor"] for part in parts)
         )
     )
+
+
+def share_name(sensor: str | None, flag: str) -> str:
+    """Return the name of the map of a flag; only the first sensor (None) goes unnamed.
+
+    >>> share_name(None, "snow"), share_name("hls-l30", "snow")
+    ('share_snow', 'share_hls_l30_snow')
+    """
+    return "_".join(["share", *([_prefix(sensor)] if sensor else []), flag])
+
+
+def flag_shares(parts: Sequence[Reflectance]) -> dict[str, xr.DataArray]:
+    """Return, by the name of its map, the share (y, x) of the dates that carry each flag, 0..1."""
+    found = {}
+    for number, part in enumerate(parts):
+        sensor = part.attrs["sensor"] if number else None
+        if "flag_share" in part:
+            for flag in part["flag"].values.tolist():
+                share = part["flag_share"].sel(flag=flag, drop=True)
+                about = {"units": "1", "formula": f"share of dates flagged {flag}"}
+                found[share_name(sensor, flag)] = share.assign_attrs(about, source="quality masks")
+    return found
+
+
+def _prefix(sensor: str) -> str:
+    return sensor.replace("-", "_")

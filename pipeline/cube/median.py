@@ -10,7 +10,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-_CHUNK = 1024  # pixels at a time: 4 kB a date, so that a season of dates stays in the cache
+CHUNK = 1024  # pixels at a time: 4 kB a date, so that a season of dates stays in the cache
 
 
 def median(
@@ -32,15 +32,15 @@ def median(
     out : (pixel), reflectance; written.
     fewest : (pixel), lowered to the number of dates behind `out` where that is less.
     """
-    _median(counts, clear, scaling, _network(len(counts)), out, fewest)
+    _median(counts, clear, scaling, network(len(counts), len(counts) // 2 + 1), out, fewest)
 
 
 @lru_cache(maxsize=256)
-def _network(size: int) -> NDArray[np.int32]:
-    """Return the exchanges (pair, 2) that bring the lower half of `size` values into order.
+def network(size: int, lowest: int) -> NDArray[np.int32]:
+    """Return the exchanges (pair, 2) that bring the lowest few of `size` values into order.
 
     Batcher's merge exchange (Knuth, The Art of Computer Programming, vol. 3, 5.2.2, algorithm M),
-    without the exchanges that only order values above the middle.
+    without the exchanges that only order values above those.
     """
     pairs: list[tuple[int, int]] = []
     top = 1 << max((size - 1).bit_length() - 1, 0)
@@ -53,7 +53,7 @@ def _network(size: int) -> NDArray[np.int32]:
                 break
             q, r, d = q >> 1, p, q - p
         p >>= 1
-    needed = set(range(size // 2 + 1))
+    needed = set(range(lowest))
     kept = []
     for pair in reversed(pairs):
         if not needed.isdisjoint(pair):
@@ -63,19 +63,19 @@ def _network(size: int) -> NDArray[np.int32]:
 
 
 @numba.njit(cache=True, nogil=True, fastmath=False, error_model="numpy")
-def _median(counts, clear, scaling, network, out, fewest):  # type: ignore[no-untyped-def]
+def _median(counts, clear, scaling, pairs, out, fewest):  # type: ignore[no-untyped-def]
     dates, pixels = counts.shape
-    work = np.empty((dates, _CHUNK), np.float32)
-    lower, upper = np.empty(_CHUNK, np.float32), np.empty(_CHUNK, np.float32)
-    valid = np.empty(_CHUNK, np.int32)
-    for start in range(0, pixels, _CHUNK):
-        stop = min(start + _CHUNK, pixels)
+    work = np.empty((dates, CHUNK), np.float32)
+    lower, upper = np.empty(CHUNK, np.float32), np.empty(CHUNK, np.float32)
+    valid = np.empty(CHUNK, np.int32)
+    for start in range(0, pixels, CHUNK):
+        stop = min(start + CHUNK, pixels)
         valid[:] = 0
         for date in range(dates):
             here, there = counts[date, start:stop], clear[date, start:stop]
-            _load(here, there, scaling[date], work[date], valid)
-        for pair in range(len(network)):
-            _exchange(work[network[pair, 0]], work[network[pair, 1]])
+            load(here, there, scaling[date], work[date], valid)
+        for pair in range(len(pairs)):
+            exchange(work[pairs[pair, 0]], work[pairs[pair, 1]])
         _middle(work, valid, lower, upper)
         _store(lower, upper, valid, out[start:stop], fewest[start:stop])
 
@@ -84,7 +84,7 @@ def _median(counts, clear, scaling, network, out, fewest):  # type: ignore[no-un
 
 
 @numba.njit(cache=True, nogil=True, fastmath=False, error_model="numpy")
-def _load(counts, clear, scaling, out, valid):  # type: ignore[no-untyped-def]
+def load(counts, clear, scaling, out, valid):  # type: ignore[no-untyped-def]
     """Write reflectance, +inf where there is none, and count what there is."""
     scale, offset, nothing = scaling[0], scaling[1], scaling[2]
     for p in range(len(counts)):
@@ -96,7 +96,8 @@ def _load(counts, clear, scaling, out, valid):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True, fastmath=False, error_model="numpy")
-def _exchange(low, high):  # type: ignore[no-untyped-def]
+def exchange(low, high):  # type: ignore[no-untyped-def]
+    """Put the lesser of each two values into `low`, the greater into `high`."""
     for p in range(len(low)):
         a, b = low[p], high[p]
         low[p] = min(a, b)

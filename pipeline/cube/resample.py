@@ -9,16 +9,25 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 
+from pipeline.cube.kernels import bilinear, mean, nearest
+
 _NODES = 32  # pixels between nodes: 640 m at 20 m, over which a projection bends by millimetres
-_SNAP = 4096  # parts of a pixel that positions are rounded to; float32 holds them over 4096 pixels
+_SNAP = 4096  # parts of a pixel that positions are rounded to
+_SINGLE = 4096  # pixels: in a wider window float32 cannot hold such parts, and float64 does
 _PHASE = 1e6  # parts of a metre that the place of the grid is rounded to
 _AVERAGE_FROM = 1.5  # from this ratio of pixel sizes on, a mean is taken
 _METRES_PER_DEGREE = 111_320.0  # along a meridian
+_TURN = 360.0  # degrees: a file may write the same meridian as 181 or as -179
+_TORN = 1e7  # metres: neighbours farther apart lie on two sides of the edge of a projection
+_LATTICE = np.linspace(0.0, 1.0, 17)  # of a grid's sides, when its common ground is looked for
+
+Coordinates = NDArray[np.float64]
+Size = tuple[float, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,42 +38,81 @@ class Positions:
     column: int
     height: int
     width: int
-    u: NDArray[np.float32]
+    u: NDArray[np.floating[Any]]
     """(y, x), columns from the window's left edge; pixel centres are at a half."""
-    v: NDArray[np.float32]
+    v: NDArray[np.floating[Any]]
     """(y, x), rows from the window's top edge."""
 
 
 @lru_cache(maxsize=32)
 def positions(theirs: GeoBox, grid: GeoBox) -> Positions:
-    """Return where the centres of a grid's pixels fall in a file with the grid `theirs`."""
+    """Return where the centres of a grid's pixels fall in a file with the grid `theirs`.
+
+    Across the antimeridian too, where the file is in degrees.
+    """
     columns, x_nodes, x_part = _axis(grid.affine.c, grid.affine.a, grid.shape[1])
     rows, y_nodes, y_part = _axis(grid.affine.f, grid.affine.e, grid.shape[0])
-    x, y = np.meshgrid(x_nodes, y_nodes)
-    if grid.crs is not None and theirs.crs is not None and theirs.crs != grid.crs:
-        x, y = grid.crs.transformer_to_crs(theirs.crs, always_xy=True)(x, y)
-    inverse = ~theirs.affine
-    u = _interpolate(inverse.a * x + inverse.b * y + inverse.c, rows, y_part, columns, x_part)
-    v = _interpolate(inverse.d * x + inverse.e * y + inverse.f, rows, y_part, columns, x_part)
-    top, bottom = _reach(v, theirs.shape[0], ratio(theirs, grid))
-    left, right = _reach(u, theirs.shape[1], ratio(theirs, grid))
-    return Positions(
-        top,
-        left,
-        bottom - top,
-        right - left,
-        (u - left).astype(np.float32),
-        (v - top).astype(np.float32),
-    )
+    x, y = _transformed(theirs, grid.crs, *np.meshgrid(x_nodes, y_nodes))
+    turn = _TURN if _in_degrees(theirs) else None
+    x = _interpolate(x, (rows, y_part), (columns, x_part), turn)
+    y = _interpolate(y, (rows, y_part), (columns, x_part), None)
+    u, v = (np.rint(at * _SNAP) / _SNAP for at in _in_pixels(theirs, x, y))
+    wide, tall = ratio(theirs, grid)
+    top, bottom = _reach(v, theirs.shape[0], tall)
+    left, right = _reach(u, theirs.shape[1], wide)
+    height, width = bottom - top, right - left
+    kind = np.float32 if max(height, width) <= _SINGLE else np.float64
+    return Positions(top, left, height, width, (u - left).astype(kind), (v - top).astype(kind))
 
 
-def ratio(theirs: GeoBox, grid: GeoBox) -> float:
-    """Return how many pixels of the file lie along a pixel of the grid."""
-    return abs(grid.resolution.x) / _metres(theirs)
+def pixels_at(
+    theirs: GeoBox, crs: CRS | None, x: Coordinates, y: Coordinates
+) -> tuple[Coordinates, Coordinates]:
+    """Return where points fall in a file: columns and rows from its corner, NaN or inf if nowhere.
+
+    Parameters
+    ----------
+    crs : of the points.
+    """
+    return _in_pixels(theirs, *_transformed(theirs, crs, x, y))
+
+
+def common_ground(theirs: GeoBox, grid: GeoBox) -> bool:
+    """Return whether a file and a grid have ground in common; at edges it may err towards yes.
+
+    Points all over the grid are looked up in the file, so that neither the antimeridian, nor a
+    pole, nor a file that is turned misleads it.
+    """
+    rows, columns = grid.shape
+    across, down = np.meshgrid(_LATTICE * columns, _LATTICE * rows)
+    a, b, c, d, e, f = grid.affine[:6]
+    at = pixels_at(theirs, grid.crs, a * across + b * down + c, d * across + e * down + f)
+    known = np.isfinite(at[0]) & np.isfinite(at[1])
+    if not known.any():
+        return False
+    bent = theirs.crs != grid.crs
+    for along, size in zip(at, theirs.shape[::-1], strict=True):
+        first, last = float(along[known].min()), float(along[known].max())
+        margin = 1 + (last - first) / len(_LATTICE) if bent else 0.0
+        if last + margin <= 0 or first - margin >= size:
+            return False
+    return True
+
+
+def ratio(theirs: GeoBox, grid: GeoBox) -> Size:
+    """Return how many pixels of the file lie along a pixel of the grid, by columns and by rows.
+
+    To a hundredth: the bend of a projection must not decide between a mean and an interpolation.
+    """
+    a, b, _, d, e, _ = theirs.affine[:6]
+    east, north = _metres(theirs, grid.crs)
+    wide, tall = np.hypot(a * east, d * north), np.hypot(b * east, e * north)
+    found = abs(grid.resolution.x) / wide, abs(grid.resolution.y) / tall
+    return round(float(found[0]), 2), round(float(found[1]), 2)
 
 
 def resample(
-    values: NDArray[np.generic], nodata: float | None, at: Positions, size: float, *, classes: bool
+    values: NDArray[np.generic], nodata: float | None, at: Positions, size: Size, *, classes: bool
 ) -> NDArray[np.float32]:
     """Return values (y, x) at positions, float32, NaN where the nearest pixel has none.
 
@@ -74,30 +122,68 @@ def resample(
     Parameters
     ----------
     values : the window of `at`.
-    size : pixels of the file along a pixel of the grid.
+    size : pixels of the file along a pixel of the grid, by columns and by rows.
     """
     out = np.empty(at.u.shape, np.float32)
     nothing = np.float32(np.nan if nodata is None else nodata)
     if classes:
-        _nearest(values, nothing, at.u, at.v, out)
-    elif size >= _AVERAGE_FROM:
-        _mean(values, nothing, at.u, at.v, np.float32(size / 2), out)
+        nearest(values, nothing, at.u, at.v, out)
+    elif max(size) >= _AVERAGE_FROM:
+        wide, tall = (at.u.dtype.type(np.rint(max(s, 1.0) / 2 * _SNAP) / _SNAP) for s in size)
+        mean(values, nothing, at.u, at.v, wide, tall, out)
     else:
-        _bilinear(values, nothing, at.u, at.v, out)
+        bilinear(values, nothing, at.u, at.v, out)
     return out
 
 
-def _metres(grid: GeoBox) -> float:
-    step = abs(grid.resolution.x)
-    if grid.crs is not None and grid.crs.geographic:
-        middle = grid.affine.f + grid.affine.e * grid.shape[0] / 2
-        step *= _METRES_PER_DEGREE * np.cos(np.radians(middle))
-    return float(step)
+def _in_degrees(grid: GeoBox) -> bool:
+    return grid.crs is not None and grid.crs.geographic
+
+
+def _transformed(
+    theirs: GeoBox, crs: CRS | None, x: Coordinates, y: Coordinates
+) -> tuple[Coordinates, Coordinates]:
+    """Return points in the CRS of a file."""
+    if crs is None or theirs.crs is None or theirs.crs == crs:
+        return x, y
+    found: tuple[Coordinates, Coordinates] = crs.transformer_to_crs(theirs.crs)(x, y)
+    return found
+
+
+def _in_pixels(theirs: GeoBox, x: Coordinates, y: Coordinates) -> tuple[Coordinates, Coordinates]:
+    """Return columns and rows of points in a file's CRS; longitudes as its own range has them."""
+    rows, columns = theirs.shape
+    if _in_degrees(theirs):
+        middle = (theirs.affine * (columns / 2, rows / 2))[0]
+        x = x - _TURN * np.floor((x - middle) / _TURN + 0.5)
+    inverse = ~theirs.affine
+    u = inverse.a * x + inverse.b * y + inverse.c
+    return u, inverse.d * x + inverse.e * y + inverse.f
+
+
+def _metres(theirs: GeoBox, crs: CRS | None) -> Size:
+    """Return the length on the grid of one unit of a file's CRS, eastwards and northwards.
+
+    In the middle of the file: a length that changed with the block would change what it reads.
+    """
+    rows, columns = theirs.shape
+    x, y = theirs.affine * (columns / 2, rows / 2)
+    if _in_degrees(theirs):
+        return float(_METRES_PER_DEGREE * np.cos(np.radians(y))), _METRES_PER_DEGREE
+    if crs is None or theirs.crs is None or theirs.crs == crs:
+        return 1.0, 1.0
+    step = abs(theirs.resolution.x)
+    there = theirs.crs.transformer_to_crs(crs)(
+        np.array([x, x + step, x]), np.array([y, y, y + step])
+    )
+    (x0, x1, x2), (y0, y1, y2) = there
+    east, north = np.hypot(x1 - x0, y1 - y0) / step, np.hypot(x2 - x0, y2 - y0) / step
+    return (float(east), float(north)) if np.isfinite(east * north) else (1.0, 1.0)
 
 
 def _axis(
     start: float, step: float, size: int
-) -> tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[NDArray[np.intp], Coordinates, Coordinates]:
     """Return, along one axis, each pixel's node, the nodes, and the part of the way to the next."""
     first = int(np.floor(start / step + 0.5 - 1e-9))  # halves fall one way, whatever the block
     phase = round((start - first * step) * _PHASE) / _PHASE
@@ -108,20 +194,36 @@ def _axis(
 
 
 def _interpolate(
-    nodes: NDArray[np.float64],
-    rows: NDArray[np.intp],
-    y_part: NDArray[np.float64],
-    columns: NDArray[np.intp],
-    x_part: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Return values at pixels from those at nodes, in one fixed order of operations."""
-    across = nodes[:, columns] * (1 - x_part) + nodes[:, columns + 1] * x_part
-    down = y_part[:, None]
-    values: NDArray[np.float64] = across[rows] * (1 - down) + across[rows + 1] * down
-    return np.rint(values * _SNAP) / _SNAP
+    nodes: Coordinates,
+    down: tuple[NDArray[np.intp], Coordinates],
+    across: tuple[NDArray[np.intp], Coordinates],
+    turn: float | None,
+) -> Coordinates:
+    """Return values at pixels from those at nodes, in one fixed order of operations.
+
+    Parameters
+    ----------
+    down, across : of each row and column its node, and the part of the way to the next.
+    turn : what is added on the way round the world; None: there the projection is torn.
+    """
+    (rows, y_part), (columns, x_part) = down, across
+    found = _between(nodes[:, columns], nodes[:, columns + 1], x_part, turn)
+    return _between(found[rows], found[rows + 1], y_part[:, None], turn)
 
 
-def _reach(at: NDArray[np.float64], limit: int, size: float) -> tuple[int, int]:
+def _between(
+    low: Coordinates, high: Coordinates, part: Coordinates, turn: float | None
+) -> Coordinates:
+    apart = low - high
+    if turn is None:
+        high = np.where(np.abs(apart) > _TORN, np.nan, high)
+    else:
+        high = high + turn * np.rint(apart / turn)
+    found: Coordinates = low * (1 - part) + high * part
+    return found
+
+
+def _reach(at: Coordinates, limit: int, size: float) -> tuple[int, int]:
     """Return the first and last (exclusive) pixel that positions along one axis have to do with."""
     known = at[np.isfinite(at)]
     if not known.size:
@@ -129,85 +231,3 @@ def _reach(at: NDArray[np.float64], limit: int, size: float) -> tuple[int, int]:
     around = max(size / 2, 1.0) + 1
     first = int(np.clip(np.floor(known.min() - around), 0, limit))
     return first, int(np.clip(np.ceil(known.max() + around), first, limit))
-
-
-_kernel: Any = numba.njit(cache=True, nogil=True, fastmath=False, error_model="numpy")
-
-
-@_kernel
-def _nearest(values, nodata, u, v, out):  # type: ignore[no-untyped-def]
-    height, width = values.shape
-    for y in range(out.shape[0]):
-        for x in range(out.shape[1]):
-            i, j = np.floor(v[y, x]), np.floor(u[y, x])
-            out[y, x] = np.nan
-            if 0 <= i < height and 0 <= j < width:
-                value = np.float32(values[int(i), int(j)])
-                if value != nodata:
-                    out[y, x] = value
-
-
-@_kernel
-def _bilinear(values, nodata, u, v, out):  # type: ignore[no-untyped-def]
-    last_row, last_column = np.float32(values.shape[0] - 1), np.float32(values.shape[1] - 1)
-    half, one = np.float32(0.5), np.uint32(1)
-    for y in range(out.shape[0]):
-        for x in range(out.shape[1]):
-            row, column = v[y, x] - half, u[y, x] - half
-            if 0 <= row < last_row and 0 <= column < last_column:
-                i, j = np.uint32(row), np.uint32(column)  # unsigned: no check for a[-1]
-                down, right = row - np.float32(i), column - np.float32(j)
-                a, b = np.float32(values[i, j]), np.float32(values[i, j + one])
-                c, d = np.float32(values[i + one, j]), np.float32(values[i + one, j + one])
-                upper, lower = a + (b - a) * right, c + (d - c) * right
-                value = upper + (lower - upper) * down
-                missing = (a == nodata) | (b == nodata) | (c == nodata) | (d == nodata)
-                if not (missing | (value != value)):
-                    out[y, x] = value
-                    continue
-            out[y, x] = _bilinear_beside_nothing(values, nodata, row, column)
-
-
-@_kernel
-def _bilinear_beside_nothing(values, nodata, row, column):  # type: ignore[no-untyped-def]
-    """Return the value where some of the four neighbours are missing or past the edge."""
-    height, width = values.shape
-    half, total, weights = np.float32(0.5), np.float32(0), np.float32(0)
-    there = False
-    for down in range(2):
-        for right in range(2):
-            i, j = np.floor(row) + down, np.floor(column) + right
-            if not (0 <= i < height and 0 <= j < width):
-                continue
-            value = np.float32(values[int(i), int(j)])
-            if value == nodata or value != value:
-                continue
-            there |= i == np.floor(row + half) and j == np.floor(column + half)
-            weight = np.float32((1 - abs(row - i)) * (1 - abs(column - j)))
-            total += weight * value
-            weights += weight
-    return total / weights if there and weights > 0 else np.float32(np.nan)
-
-
-@_kernel
-def _mean(values, nodata, u, v, reach, out):  # type: ignore[no-untyped-def]
-    """Write the mean over a square of 2 * reach pixels, by area; half of it must be there."""
-    height, width = values.shape
-    for y in range(out.shape[0]):
-        for x in range(out.shape[1]):
-            out[y, x] = np.nan
-            top, bottom = v[y, x] - reach, v[y, x] + reach
-            left, right = u[y, x] - reach, u[y, x] + reach
-            if not (bottom > 0 and top < height and right > 0 and left < width):
-                continue
-            total, area = 0.0, 0.0
-            for i in range(max(int(np.floor(top)), 0), min(int(np.ceil(bottom)), height)):
-                tall = min(bottom, i + 1) - max(top, i)
-                for j in range(max(int(np.floor(left)), 0), min(int(np.ceil(right)), width)):
-                    value = np.float32(values[i, j])
-                    if value != nodata and value == value:
-                        part = tall * (min(right, j + 1) - max(left, j))
-                        total += part * value
-                        area += part
-            if area >= 2 * reach * reach:
-                out[y, x] = total / area

@@ -1,20 +1,27 @@
 """What an item offers, as a sensor sees it: which asset is which band, and what its counts mean."""
 
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from functools import partial
 
 import pystac
 import rasterio
-from odc.geo.crs import CRS
 
-from pipeline.cube.source import Source, opened
-from pipeline.errors import CatalogError, RegionError
+from pipeline import remote
+from pipeline.cube.assets import bands_of, contradictions, declared, elsewhere, find, offers, stamp
+from pipeline.cube.calibration import calibrate, meaning
+from pipeline.cube.offset import Rules, rescue
+from pipeline.cube.relief import Relief
+from pipeline.cube.sentinel2 import season_apart, tile_of
+from pipeline.cube.source import Source
+from pipeline.errors import CatalogError, ProspectraError, ReadError
 from pipeline.files import Json
 from pipeline.plan import Composite, Sensor
 from pipeline.remote import GDAL_SETTINGS, LOCAL, Access
+
+_AT_ONCE = 4  # items looked at together: what one host is asked for at a time
 
 _MEDIAN = Composite()
 
@@ -44,6 +51,8 @@ class Imagery:
     tolerant: bool = False
     """Whether a scene that cannot be read in a block is left out there and reported, rather than
     ending the run."""
+    relief: Relief | None = None
+    """What corrects each date for the slope of the ground, if that is asked for."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +61,9 @@ class Made:
 
     scenes: tuple[Scene, ...]
     dropped: Mapping[str, str]
-    """By item id, why it is left out: its offset cannot be decided, an asset is missing."""
+    """By item id, why the rules leave it out: its offset cannot be decided, a band is not valid."""
+    unreadable: Mapping[str, str]
+    """By item id, why it cannot be read: an asset is missing, a file does not open."""
     notes: Mapping[str, dict[str, Json]]
     """By item id, for the lock: what its counts are taken to mean and why, what its files are."""
 
@@ -62,110 +73,196 @@ def make_scenes(
     sensor: Sensor,
     access: Access = LOCAL,
     trust: str | None = None,
+    *,
+    catalog: str | None = None,
+    tolerant: bool = False,
 ) -> Made:
     """Turn items into scenes, in their order, with every asset that the sensor needs.
 
-    Scale and offset are what the asset declares (`raster:bands`, or `bands` since STAC 1.1), else
-    the sensor's; so is nodata, and the file's own if neither says.
+    Scale and offset are what the sensor's `calibration` says: see `pipeline.cube.calibration`.
+    Nodata is what the asset declares, else the sensor's, and the file's own if neither says.
+    Only assets that are read have to be at an allowed address.
 
     Parameters
     ----------
     trust : whom to believe where what is declared and what is seen differ ("declared", "baseline",
         "observed"); None: nobody.
+    catalog : the name of the catalog in configs/catalogs/, if it is one of those.
+    tolerant : whether an item that cannot be read is named, rather than ending the run.
 
     Raises
     ------
-    CatalogError : an item lacks the asset of a band or of the mask.
+    CatalogError : an item lacks an asset (unless tolerant), or its numbers are in doubt.
+    ReadError : a file cannot be opened or read (unless tolerant).
     """
-    del trust  # nobody is in doubt yet
-    return Made(tuple(_scene(item, sensor, access) for item in items), {}, {})
+    attempt = partial(_attempt, rules=Rules(sensor, trust, catalog), access=access)
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        found = list(pool.map(attempt, items))
+        rescued = pool.map(lambda o: _rescued(o, found, attempt), found)
+        outcomes = list(rescued)
+    for outcome in outcomes:
+        if outcome.fault is not None and not tolerant:
+            raise outcome.fault
+    return Made(
+        tuple(o.scene for o in outcomes if o.scene is not None and o.reason is None),
+        {o.item.id: o.reason for o in outcomes if o.reason is not None},
+        {o.item.id: _sentence(o.fault) for o in outcomes if o.fault is not None},
+        {o.item.id: o.notes for o in outcomes if o.fault is None},
+    )
 
 
-def native_grid(scene: Scene, sensor: Sensor) -> tuple[CRS, float, tuple[float, float]]:
-    """Return the CRS, the pixel size and a pixel corner (x, y), in metres, of a scene's own pixels.
+@dataclass(frozen=True)
+class _Outcome:
+    """What became of one item."""
 
-    They are those of the band whose pixels are nearest to the sensor's resolution, and are read
-    from its file: what items say of them is often stale.
+    item: pystac.Item
+    scene: Scene | None = None
+    notes: dict[str, Json] = field(default_factory=dict)
+    reason: str | None = None
+    """Why the rules leave it out."""
+    undecided: bool = False
+    """Whether that is because its offset cannot be decided."""
+    fault: ProspectraError | None = None
+    """Why it cannot be read."""
 
-    Raises
-    ------
-    ReadError : a band cannot be opened.
-    RegionError : its pixels are not square, or not in metres.
-    """
+
+def _attempt(
+    item: pystac.Item, *, rules: Rules, access: Access, observed: int | None = None
+) -> _Outcome:
+    """Turn one item into a scene, or say why it is none."""
+    if reason := _not_valid(item, rules.sensor):
+        return _Outcome(item, reason=reason)
+    if missing := _missing(item, rules.sensor):
+        return _Outcome(item, fault=missing)
+    try:
+        with rasterio.Env(**GDAL_SETTINGS):
+            return _make(item, rules, access, observed)
+    except ReadError as error:
+        return _Outcome(item, fault=error)
+
+
+def _rescued(outcome: _Outcome, others: Sequence[_Outcome], attempt: partial[_Outcome]) -> _Outcome:
+    """Decide the offset of an item from another of its tile and season, if that can be done."""
+    if not outcome.undecided or outcome.scene is None:
+        return outcome
+    partner = _partner(outcome.item, others)
+    if partner is None or partner.scene is None:
+        return outcome
+    sensor = attempt.keywords["rules"].sensor
+    pair = [(o.scene.bands, o.scene.masks) for o in (outcome, partner) if o.scene is not None]
     with rasterio.Env(**GDAL_SETTINGS):
-        grids = [opened(source).grid for source in scene.bands]
-    grid = min(grids, key=lambda g: abs(abs(g.resolution.x) - sensor.resolution))
-    width, height = abs(grid.resolution.x), abs(grid.resolution.y)
-    crs = grid.crs
-    if crs is None or not crs.projected or abs(width - height) > 1e-6 * width:
-        raise RegionError(
-            "its pixels are not squares in metres",
-            where=f"item {scene.item}",
-            remedy="give the maps a projected CRS and a resolution: grid.crs and grid.resolution",
-        )
-    return crs, width, (grid.affine.c, grid.affine.f)
+        observed = rescue(pair[0], pair[1], sensor)
+    return outcome if observed is None else attempt(outcome.item, observed=observed)
 
 
-def _scene(item: pystac.Item, sensor: Sensor, access: Access) -> Scene:
-    bands = tuple(
-        _source(item, f"band '{name}'", band.assets, sensor, access, band.number)
-        for name, band in sensor.bands.items()
-    )
-    masks = tuple(
-        _source(item, "quality mask", mask.assets, sensor, access, mask.number)
-        for mask in sensor.masks
-    )
+def _partner(item: pystac.Item, others: Sequence[_Outcome]) -> _Outcome | None:
+    """Return the item of the same tile and season that is nearest in the year and is decided."""
+    tile, found = tile_of(item), []
+    for other in others:
+        apart = season_apart(item.datetime, other.item.datetime)
+        known = other.scene is not None and other.reason is None
+        if known and tile is not None and apart is not None and tile_of(other.item) == tile:
+            found.append((apart, other.item.id, other))
+    return min(found, key=lambda entry: entry[:2])[2] if found else None
+
+
+def _make(item: pystac.Item, rules: Rules, access: Access, observed: int | None) -> _Outcome:
+    bands, masks = _sources(item, rules, access)
+    read = {source.href: source for source in (*bands, *masks) if source is not None}
+    for source in read.values():
+        if elsewhere(item, source):
+            raise ReadError(
+                "lies wholly outside the footprint of its item",
+                where=source.label,
+                remedy="leave the item out: its address or its footprint is wrong",
+            )
+    calibrated = calibrate(item, bands, masks, rules, observed)
+    reason = None if calibrated.decided else "its offset cannot be decided from what it offers"
+    notes: dict[str, Json] = {
+        "assets": {_key(source): stamp(source.href, access) for source in read.values()},
+        "counts": calibrated.counts,
+    }
+    if told := _told_grids(item, read.values()):
+        notes["grid"] = told
     when = item.datetime or item.common_metadata.start_datetime
-    return Scene(item.id, when, bands, masks)
+    scene = Scene(item.id, when, calibrated.bands, masks, _sun(item))
+    return _Outcome(item, scene, notes, reason, not calibrated.decided)
 
 
-def _source(
-    item: pystac.Item,
-    role: str,
-    names: tuple[str, ...],
-    sensor: Sensor,
-    access: Access,
-    number: int,
-) -> Source:
-    name = next((name for name in names if name in item.assets), None)
-    if name is None:
-        raise CatalogError(
-            f"it has no asset for the {role} (looked for {', '.join(names)}; "
-            f"it offers {', '.join(sorted(item.assets)) or 'none'})",
-            where=f"item {item.id}",
-            remedy="add the name its asset goes by to the sensor's YAML, or leave the item out",
-        )
-    asset = item.assets[name]
-    declared = _declared(asset)
-    scale, offset = sensor.scale, sensor.offset
-    # Scale and offset are one statement: an item that gives a scale alone means an offset of zero.
-    if "scale" in declared or "offset" in declared:
-        scale, offset = declared.get("scale", 1.0), declared.get("offset", 0.0)
-    return Source(
-        label=f"item {item.id}, asset {name}",
-        href=asset.get_absolute_href() or asset.href,
-        scale=scale,
-        offset=offset,
-        nodata=declared.get("nodata", None if role == "quality mask" else sensor.nodata),
-        number=number,
-        access=access,
-    )
+def _sources(
+    item: pystac.Item, rules: Rules, access: Access
+) -> tuple[tuple[Source, ...], tuple[Source | None, ...]]:
+    """Return the sources of an item's bands and masks, in the sensor's order."""
+    bands = []
+    for name, (key, band) in bands_of(item, rules.sensor).items():
+        scale, offset, nodata = meaning(item, item.assets[key], name, band, rules)
+        source = _source(item, key, band.number, access)
+        bands.append(replace(source, scale=scale, offset=offset, nodata=nodata))
+    masks: list[Source | None] = []
+    for mask in rules.sensor.masks:
+        if (found := find(item, mask.assets)) is None:
+            masks.append(None)
+            continue
+        nodata = declared(item.assets[found], mask.number).get("nodata")
+        masks.append(replace(_source(item, found, mask.number, access), nodata=nodata))
+    return tuple(bands), tuple(masks)
 
 
-def _declared(asset: pystac.Asset) -> dict[str, float]:
-    """Return what an asset itself says of its numbers; STAC 1.1 moved and renamed the place."""
-    fields = asset.extra_fields
-    places: list[Mapping[str, Any]] = [fields]
-    for key in ("bands", "raster:bands"):
-        bands = fields.get(key)
-        if isinstance(bands, list) and bands and isinstance(bands[0], dict):
-            places.append(bands[0])
-    found = {}
-    for place in places:
-        for key in ("scale", "offset", "nodata"):
-            value: Any = place.get(f"raster:{key}", place.get(key))
-            with suppress(TypeError, ValueError):  # a null, or a word that is no number
-                found[key] = float(value)
-    if found.get("scale") == 0.0:
-        del found["scale"]  # it would make every pixel the same: take the sensor's
-    return found
+def _missing(item: pystac.Item, sensor: Sensor) -> CatalogError | None:
+    """Return what is wrong if an item lacks the asset of a band or of a mask."""
+    wanted = [(f"band '{name}'", band.assets) for name, band in sensor.bands.items()]
+    wanted += [("quality mask", mask.assets) for mask in sensor.masks if not mask.optional]
+    for role, names in wanted:
+        if find(item, names) is None:
+            return CatalogError(
+                f"it has no asset for the {role} (looked for {', '.join(names)}; "
+                f"it offers {', '.join(offers(item)) or 'none'})",
+                where=f"item {item.id}",
+                remedy="add the name its asset goes by to the sensor's YAML, or leave the item out",
+            )
+    return None
+
+
+def _source(item: pystac.Item, key: str, number: int, access: Access) -> Source:
+    href = item.assets[key].get_absolute_href() or item.assets[key].href
+    remote.check(href, access, f"item {item.id}")
+    return Source(f"item {item.id}, asset {key}", href, number=number, access=access)
+
+
+def _key(source: Source) -> str:
+    """Return the key of a source's asset."""
+    return source.label.partition(", asset ")[2]
+
+
+def _told_grids(item: pystac.Item, sources: Iterable[Source]) -> list[Json]:
+    return [
+        f"asset {_key(source)}: {sentence}"
+        for source in sources
+        for sentence in contradictions(item, item.assets[_key(source)], source)
+    ]
+
+
+def _not_valid(item: pystac.Item, sensor: Sensor) -> str | None:
+    """Return why an item is too late for a band of the sensor, if it is."""
+    when = item.datetime or item.common_metadata.start_datetime
+    if when is None:
+        return None
+    day = when.date().isoformat()
+    late = [name for name, band in sensor.bands.items() if band.until and day >= band.until]
+    if not late:
+        return None
+    return f"its {', '.join(late)} cannot be used from {sensor.bands[late[0]].until} on"
+
+
+def _sun(item: pystac.Item) -> tuple[float, float] | None:
+    """Return elevation and azimuth of the sun, degrees, as STAC has called them."""
+    for prefix in ("view", "eo"):
+        angles = [item.properties.get(f"{prefix}:sun_{name}") for name in ("elevation", "azimuth")]
+        elevation, azimuth = angles
+        if isinstance(elevation, int | float) and isinstance(azimuth, int | float):
+            return float(elevation), float(azimuth)
+    return None
+
+
+def _sentence(error: ProspectraError) -> str:
+    return f"{error.where}: {error.what}"

@@ -5,24 +5,25 @@ and a run visits the same files block after block.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections import OrderedDict
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from threading import local
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
-from rasterio.warp import transform_bounds
 from rasterio.windows import Window
 
-from pipeline.cube.resample import positions, ratio, resample
+from pipeline.cube.emit import Cube, is_cube, open_cube
+from pipeline.cube.resample import common_ground, positions, ratio, resample
 from pipeline.errors import ReadError
-from pipeline.remote import LOCAL, Access, is_address, open_raster
+from pipeline.remote import LOCAL, Access, forget, is_address, open_raster
 
 _OPEN_FILES = 128  # a thread: stays below the usual limit of 1024 a process with eight threads
 _IN_STEP = 1e-3  # pixels: a file this near to the grid's own pixels is read without resampling
@@ -49,7 +50,7 @@ class Source:
 class Opened:
     """An open file."""
 
-    dataset: DatasetReader
+    dataset: DatasetReader | Cube
     grid: GeoBox
     shape: tuple[int, int]
     dtype: np.dtype[Any]
@@ -77,12 +78,12 @@ def opened(source: Source) -> Opened:
     ReadError : it cannot be opened, has no CRS, or lacks the band.
     """
     with _told(source):
-        file = _THREAD.open(source.href, source.access, _version(source.href))
+        file = _THREAD.open(source.href, source.access)
         if source.number > file.dataset.count:
             raise ReadError(
                 f"has {file.dataset.count} bands, and number {source.number} is wanted",
                 where=source.href,
-                remedy="mend the band's number in the sensor's YAML, or leave the item out",
+                remedy="mend the band's number in the sensor's YAML, or leave its item out",
             )
         return file
 
@@ -97,15 +98,8 @@ def place(source: Source, grid: GeoBox) -> Placed:
 
 
 def touches(source: Source, grid: GeoBox) -> bool:
-    """Return whether a file and a grid have ground in common (or may have, by their bounds)."""
-    file = opened(source)
-    box = grid.extent.boundingbox
-    left, bottom, right, top = box.left, box.bottom, box.right, box.top
-    if file.grid.crs != grid.crs:
-        left, bottom, right, top = transform_bounds(str(grid.crs), file.dataset.crs, *box)
-    theirs = file.dataset.bounds
-    beside = left >= theirs.right or theirs.left >= right
-    return not (beside or bottom >= theirs.top or theirs.bottom >= top)
+    """Return whether a file and a grid have ground in common (or may have, at their edges)."""
+    return common_ground(opened(source).grid, grid)
 
 
 def read_into(placed: Placed, out: NDArray[Any], *, classes: bool = False) -> None:
@@ -155,12 +149,46 @@ def _read_window(placed: Placed, corner: tuple[int, int], out: NDArray[Any]) -> 
     if height <= 0 or width <= 0:
         return
     window = Window(corner[1] + columns.start, corner[0] + rows.start, width, height)
-    with _told(placed.source):
-        placed.file.dataset.read(placed.source.number, window=window, out=out[rows, columns])
+    read_pixels(placed.source, window, out[rows, columns])
 
 
-def _open(href: str, access: Access, _version: object) -> Opened:
-    dataset = open_raster(href, access)
+def read_pixels(source: Source, window: Window, out: NDArray[Any]) -> None:
+    """Read a window of a source into `out` (y, x), the nearest pixels where that is smaller.
+
+    What a server sends may be damaged on the way: it is then asked for once more, past what this
+    process keeps of it.
+
+    Raises
+    ------
+    ReadError : the file is cut short or damaged, each time it is read.
+    """
+    tries = source.access.tries if is_address(source.href) else 1
+    for left in reversed(range(tries)):
+        try:
+            file = opened(source)
+            with _told(source):
+                file.dataset.read(
+                    source.number, window=window, out=out, resampling=Resampling.nearest
+                )
+            return
+        except ReadError as error:
+            with _told(source):
+                forget(source.href)  # raises what kept the bytes, if none came
+            _THREAD.drop(source.href)
+            if not left or not _undecoded(error):
+                raise
+
+
+def _undecoded(error: ReadError) -> bool:
+    """Return whether a library could make nothing of the bytes, rather than we of the file."""
+    cause = error.__cause__
+    if isinstance(cause, ReadError):
+        cause = cause.__cause__
+    return isinstance(cause, RasterioError | OSError | RuntimeError)
+
+
+def _open(href: str, access: Access) -> Opened:
+    dataset = open_cube(href, access) if is_cube(href) else open_raster(href, access)
     if dataset.crs is None:
         dataset.close()
         raise ReadError(
@@ -174,10 +202,23 @@ def _open(href: str, access: Access, _version: object) -> Opened:
 
 
 class _Thread(local):
-    """The files that one thread holds open."""
+    """The files that one thread holds open, the least used of them given up first."""
 
     def __init__(self) -> None:
-        self.open: Callable[[str, Access, object], Opened] = lru_cache(_OPEN_FILES)(_open)
+        self._files: OrderedDict[str, tuple[object, Opened]] = OrderedDict()
+
+    def open(self, href: str, access: Access) -> Opened:
+        version = _version(href)
+        known, file = self._files.pop(href, (None, None))
+        if file is None or known != (access, version):
+            file = _open(href, access)
+        self._files[href] = (access, version), file
+        if len(self._files) > _OPEN_FILES:
+            self._files.popitem(last=False)
+        return file
+
+    def drop(self, href: str) -> None:
+        self._files.pop(href, None)
 
 
 _THREAD = _Thread()

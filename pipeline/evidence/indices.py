@@ -37,13 +37,20 @@ def operand_bands(index: Index, sensor: Sensor) -> Mapping[str, str]:
     FormulaError : the formula is wrong, or the sensor cannot feed it.
     """
     parsed, refusals = formula.parse(index.formula), []
-    for part in sensor.parts or (tuple(sensor.bands),):
+    whole = (tuple(sensor.bands),) if sensor.quantity == "reflectance" else ()
+    for part in sensor.parts or whole:
         bands = {name: sensor.bands[name] for name in part}
         centres = {n: (b.wavelength, b.fwhm) for n, b in bands.items() if b.wavelength and b.fwhm}
         try:
             return formula.resolve(parsed, centres)
         except FormulaError as error:
             refusals.append(error)
+    if not refusals:
+        raise FormulaError(
+            f"an index is of surface reflectance, and this sensor gives {sensor.quantity}",
+            where=index.formula,
+            remedy="name a sensor of surface reflectance",
+        )
     raise refusals[0]
 
 

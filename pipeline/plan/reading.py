@@ -82,6 +82,8 @@ def _deepest(content: dict[Any, Any], details: list[ErrorDetails]) -> tuple[Erro
 
     A value that may be one of several kinds has a fault for each: the deepest is the one meant.
     """
+    # A mistyped key leaves the right one missing too: the mistake is what should be told.
+    details = sorted(details, key=lambda d: d["type"] != "extra_forbidden")
     first = _place(content, details[0])
     kin = [d for d in details if _place(content, d)[: len(first)] == first]
     detail = max(kin, key=lambda d: len(_place(content, d)))

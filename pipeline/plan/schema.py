@@ -1,7 +1,7 @@
 """What workflows and the other files of configs/ may say: one frozen model for each kind."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
@@ -56,7 +56,7 @@ class Region(Plan):
 
     title: str
     bbox: tuple[float, float, float, float] | None = None
-    """West, south, east, north in `crs`."""
+    """West, south, east, north in `crs`; west > east crosses the antimeridian."""
     geometry: dict[str, Any] | None = None
     """A GeoJSON Polygon or MultiPolygon in `crs`, instead of a bbox."""
     crs: str = "EPSG:4326"
@@ -68,8 +68,6 @@ class Region(Plan):
     def _one_outline(self) -> "Region":
         if (self.bbox is None) == (self.geometry is None):
             raise ValueError("give either bbox or geometry")
-        if self.bbox and not (self.bbox[0] < self.bbox[2] and self.bbox[1] < self.bbox[3]):
-            raise ValueError("bbox is west, south, east, north with west < east and south < north")
         return self
 
 
@@ -227,8 +225,19 @@ class Zones(Plan):
     min_area_km2: Annotated[float, Field(ge=0.0)] = 0.01
 
 
+class Learning(NamedTuple):
+    """Where and how a study learns."""
+
+    training: Training
+    model: str
+    validation: Validation
+
+
 class Workflow(Plan):
-    """workflows/<study>.yaml: one study."""
+    """workflows/<study>.yaml: one study.
+
+    One without `training`, `model` and `validation` maps its evidence and nothing else.
+    """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
     title: str
@@ -244,28 +253,63 @@ class Workflow(Plan):
     also: tuple[Also, ...] = ()
     terrain: Terrain | None = None
     grid: Grid = Grid()
-    training: Training
+    training: Training | None = None
     mapping: Shown
     evidence: Literal["all"] | tuple[str, ...] = ()
     """Indices that are mapped as layers of their own; `all` means every one the sensor feeds."""
-    model: str
-    validation: Validation
+    model: str | None = None
+    validation: Validation | None = None
     zones: Zones = Zones()
     style: str = "minerals"
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
+    @property
+    def learns(self) -> bool:
+        """Whether the study trains a model (rather than only mapping evidence)."""
+        return self.training is not None
+
+    @property
+    def learning(self) -> Learning:
+        """Where and how the study learns; ValueError if it does not."""
+        if self.training is None or self.model is None or self.validation is None:
+            raise ValueError("training, model and validation go together")
+        return Learning(self.training, self.model, self.validation)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes that are learnt; none where nothing is."""
+        return self.training.classes if self.training else ()
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """Every region of the study, those of training first."""
+        learnt = self.training.regions if self.training else ()
+        return tuple(dict.fromkeys([*learnt, *self.mapping.regions]))
+
+    @model_validator(mode="after")
+    def _learns_whole_or_not(self) -> "Workflow":
+        parts = {"training": self.training, "model": self.model, "validation": self.validation}
+        missing = [key for key, value in parts.items() if value is None]
+        if 0 < len(missing) < len(parts):
+            raise ValueError(f"the key '{missing[0]}' is missing; add it")
+        if missing and not self.evidence:
+            raise ValueError("nothing is asked for: name indices under evidence, or training")
+        return self
+
     @model_validator(mode="after")
     def _each_once(self) -> "Workflow":
-        named = {
-            "training.regions": self.training.regions,
+        named: dict[str, tuple[str, ...]] = {
             "mapping.regions": self.mapping.regions,
             "evidence": self.evidence if self.evidence != "all" else (),
-            "validation.baselines": (self.model, *self.validation.baselines),
         }
+        if self.learns:
+            training, model, validation = self.learning
+            named["training.regions"] = training.regions
+            named["validation.baselines"] = (model, *validation.baselines)
         for key, names in named.items():
             if len(set(names)) < len(names):
                 raise ValueError(f"{key} names something twice")
-        for name in (*self.training.regions, *self.mapping.regions):
+        for name in self.regions:
             if name == "stac":
                 raise ValueError("a region cannot be called 'stac': the collection is kept there")
         return self
@@ -283,6 +327,6 @@ class Workflow(Plan):
     @model_validator(mode="after")
     def _known_zone_classes(self) -> "Workflow":
         for name in self.zones.classes:
-            if name not in self.training.classes:
+            if name not in self.classes:
                 raise ValueError(f"zones.classes names '{name}', which is not a training class")
         return self

@@ -14,7 +14,7 @@ class Band(Plan):
     """One band of a sensor."""
 
     assets: tuple[str, ...] = Field(min_length=1)
-    """Names the band's asset goes by, in order of preference."""
+    """Names the band's asset goes by, in order of preference; `*` stands for anything."""
     number: Annotated[int, Field(ge=1)] = 1
     """Its place in the asset's file, from 1."""
     wavelength: Positive | None = None
@@ -123,6 +123,8 @@ class Spectrum(Plan):
     """Widths in the same order, nm."""
     skip: tuple[tuple[float, float], ...] = ()
     """Spans of wavelength that are left out (water vapour, weak detectors), nm."""
+    leave: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """Numbers of bands that are left out, where two detectors see the same light."""
 
     @model_validator(mode="after")
     def _as_many(self) -> "Spectrum":
@@ -131,13 +133,14 @@ class Spectrum(Plan):
         return self
 
     def bands(self) -> dict[str, Band]:
-        """Return its bands by their place in the file, without those in skipped spans."""
+        """Return its bands by their place in the file, without those left out."""
         return {
             f"b{number:03d}": Band(assets=self.assets, number=number, wavelength=centre, fwhm=width)
             for number, (centre, width) in enumerate(
                 zip(self.wavelengths, self.fwhms, strict=True), start=1
             )
-            if not any(low <= centre <= high for low, high in self.skip)
+            if number not in self.leave
+            and not any(low <= centre <= high for low, high in self.skip)
         }
 
 

@@ -52,7 +52,7 @@ def _quicklooks(finished: Finished) -> list[Path]:
 
 def _zones_on(product: Product, finished: Finished) -> gpd.GeoDataFrame | None:
     """Return the zones drawn on a map: all on the class map, its own on a score, else none."""
-    if product.kind == "class":
+    if product.kind == "class" or finished.zones is None:
         return finished.zones
     if product.kind == "score":
         return finished.zones[finished.zones["class"] == product.name.removeprefix("score_")]
@@ -72,6 +72,8 @@ def _tiles(finished: Finished) -> list[Path]:
 
 
 def _geopackage(finished: Finished) -> list[Path]:
+    if finished.zones is None:
+        return []
     named = next((p.classes for p in finished.products if p.classes), ())
     classes = [*named, *sorted(set(finished.zones["class"]) - set(named))]
     qml = zone_style(class_colours(classes, finished.style))
@@ -80,6 +82,8 @@ def _geopackage(finished: Finished) -> list[Path]:
 
 
 def _geoparquet(finished: Finished) -> list[Path]:
+    if finished.zones is None:
+        return []
     write_geoparquet(finished.zones, finished.geoparquet)
     return [finished.geoparquet]
 

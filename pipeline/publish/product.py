@@ -68,8 +68,9 @@ class Finished:
     folder: Path
     """The zones are written in here; what belongs to a map lies beside its COG."""
     products: tuple[Product, ...]
-    zones: gpd.GeoDataFrame
-    """In the projected CRS of the maps, with at least `class` and `rank`; it may be empty."""
+    zones: gpd.GeoDataFrame | None
+    """In the projected CRS of the maps, with at least `class` and `rank`; it may be empty. None:
+    the study learns nothing, so there is nothing to find zones in."""
     style: Style
     start: datetime
     end: datetime

@@ -76,6 +76,8 @@ def _items(folder: Path, collection: str, finished: Finished) -> list[dict[str, 
             item["stac_extensions"] += [_EXTENSION.format(_CLASSES)]
             item["assets"]["data"]["classification:classes"] = _classes(product, finished)
         found.append(item)
+    if finished.zones is None:
+        return found
     projection = {k: v for k, v in place[2].items() if k not in ("proj:shape", "proj:transform")}
     title = f"{finished.title}: prospective zones"
     fields = {"title": title, "description": f"{len(finished.zones)} zones, ranked by mean score"}

@@ -3,7 +3,8 @@
     places  -> what the two regions are made of, and when they are seen
     terrain -> relief, beds, soils, plants       deposits -> faults, systems, their zones
     ground  -> what every pixel is made of, and the truth
-    spectra, imagery -> counts and quality masks  sites -> training sites
+    spectra, imagery -> what a sensor sees   sites -> training sites
+    sentinel2, landsat, elevation -> counts, masks and heights as two satellites and a DEM have them
     items, write -> a static STAC catalog of COGs
 
 Nothing that maps reads the truth: it lies beside the catalog, and nothing refers to it.
@@ -15,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from itertools import chain
 from pathlib import Path
 
 import geopandas as gpd
@@ -29,10 +29,13 @@ from pipeline.errors import PlanError
 from pipeline.grid import Block, crop, region_grid
 from pipeline.plan import Configs
 from pipeline.world.deposits import Shift
+from pipeline.world.elevation import ELEVATION, write_elevation
 from pipeline.world.ground import CLASSES, Ground, make_ground
-from pipeline.world.imagery import Scenery, make_scene, make_surface
-from pipeline.world.items import COLLECTION, Document, Frame, write_catalog, write_item
+from pipeline.world.imagery import Scenery, make_scene, make_surface, make_view
+from pipeline.world.items import Collection, Document, Frame, write_catalog
+from pipeline.world.landsat import LANDSAT, write_landsat
 from pipeline.world.places import PLACES, Place
+from pipeline.world.sentinel2 import SENTINEL2, write_sentinel2
 from pipeline.world.sites import draw_sites
 from pipeline.world.write import to_metres, write_points, write_raster
 
@@ -43,6 +46,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 """The date that files of the demo world carry unless the caller gives another."""
 
 SENSOR = "sentinel2-l2a"
+LANDSAT_SENSOR = "landsat-oli-c2-l2"
 _MARK = "world.json"  # written last: what was made, and from which recipe
 _MARGIN = 12  # pixels of imagery around the region, so that its edge can be mapped like its middle
 
@@ -76,9 +80,9 @@ class _Recipe:
         code = [files.sha256(path) for path in sorted(Path(__file__).parent.glob("*.py"))]
         regions = [self.configs.region(place.name).model_dump_json() for place in self.places]
         moves = sorted([*key, *shift] for key, shift in self.moves.items())
-        sensor = self.configs.sensor(SENSOR).model_dump_json()
+        bands = [str(self.configs.sensor(name).bands) for name in (SENSOR, LANDSAT_SENSOR)]
         return files.digest_of(
-            [self.seed, self.now.isoformat(), str(moves), str(self.places), sensor, *regions, *code]
+            [self.seed, self.now.isoformat(), str(moves), str(self.places), *bands, *regions, *code]
         )
 
 
@@ -117,7 +121,7 @@ def make_world(
             files.sweep(out)
             with ThreadPoolExecutor(len(places)) as pool:
                 regions = list(pool.map(partial(_write_region, world, recipe), places))
-            write_catalog(world.catalog.parent, list(chain.from_iterable(regions)))
+            write_catalog(world.catalog.parent, _by_collection(regions))
             made = sorted(p.relative_to(out).as_posix() for p in out.glob("*/**/*") if p.is_file())
             files.write_json(out / _MARK, {"recipe": digest, "files": [*made]})
     return world
@@ -152,7 +156,16 @@ def _check_moves(recipe: _Recipe) -> None:
             )
 
 
-def _write_region(world: World, recipe: _Recipe, place: Place) -> list[Document]:
+_Items = dict[Collection, list[Document]]
+
+
+def _by_collection(regions: list[_Items]) -> _Items:
+    """Return the items of all regions together, without collections that have none."""
+    together = {name: [i for own in regions for i in own[name]] for name in regions[0]}
+    return {name: items for name, items in together.items() if items}
+
+
+def _write_region(world: World, recipe: _Recipe, place: Place) -> _Items:
     """Write all files of one region and return its items."""
     region = _region_grid(recipe.configs, place)
     grid = region.pad(_MARGIN)
@@ -163,14 +176,38 @@ def _write_region(world: World, recipe: _Recipe, place: Place) -> list[Document]
     sites = draw_sites(place, recipe.seed, ground, _MARGIN)
     points = _points(sites.spots, grid).assign(label=list(sites.labels))
     write_points(world.sites[place.name], points[["label", "geometry"]], recipe.now)
+    folder = world.catalog.parent
+    return {
+        SENTINEL2: _seen_by_sentinel2(folder, recipe, place, ground, grid),
+        LANDSAT: _seen_by_landsat(folder, recipe, place, ground, grid),
+        ELEVATION: [write_elevation(folder, place, ground.height, grid, recipe.now)],
+    }
+
+
+def _seen_by_sentinel2(
+    folder: Path, recipe: _Recipe, place: Place, ground: Ground, grid: GeoBox
+) -> list[Document]:
     bands = recipe.configs.sensor(SENSOR).bands
-    surface = make_surface(place, recipe.seed, ground, bands)
-    items = []
-    for look in place.passes:
-        scene = make_scene(Scenery(place, recipe.seed, ground, surface), look, bands)
-        frame = Frame(place, look, grid, bands, recipe.now)
-        items.append(write_item(world.catalog.parent / COLLECTION, frame, scene))
-    return items
+    scenery = Scenery(place, recipe.seed, ground, make_surface(place, recipe.seed, ground, bands))
+    return [
+        write_sentinel2(
+            folder, Frame(place, look, grid, bands, recipe.now), make_scene(scenery, look, bands)
+        )
+        for look in place.passes
+    ]
+
+
+def _seen_by_landsat(
+    folder: Path, recipe: _Recipe, place: Place, ground: Ground, grid: GeoBox
+) -> list[Document]:
+    bands = recipe.configs.sensor(LANDSAT_SENSOR).bands
+    scenery = Scenery(place, recipe.seed, ground, make_surface(place, recipe.seed, ground, bands))
+    return [
+        write_landsat(
+            folder, Frame(place, look, grid, bands, recipe.now), make_view(scenery, look, bands)
+        )
+        for look in place.landsat
+    ]
 
 
 def _region_grid(configs: Configs, place: Place) -> GeoBox:

@@ -15,9 +15,8 @@ from pipeline.world.places import Pass, Place
 from pipeline.world.spectra import band_values
 
 SCALE = 1e-4
-OFFSET = -0.1
 NODATA = 0
-"""Reflectance = count x SCALE + OFFSET; count 0 is no data."""
+"""Sentinel-2 reflectance = count x SCALE + the offset of its baseline; count 0 is no data."""
 
 _INTIMATE = 0.45  # share of grain-to-grain mixing, where the darker material weighs more
 _OWN_BRIGHTNESS = 0.05  # a region's own version of each material: standard deviation of brightness
@@ -34,8 +33,18 @@ Counts = NDArray[np.uint16]
 
 
 @dataclass(frozen=True)
+class View:
+    """What reaches a sensor, pixel by pixel of the ground."""
+
+    seen: Field
+    """Reflectance (band, y, x), through the air and with the sensor's noise."""
+    classes: NDArray[np.uint8]
+    """(y, x), the scene classes of Sentinel-2 level 2A; 0 outside the swath."""
+
+
+@dataclass(frozen=True)
 class Scene:
-    """One acquisition: counts and quality classes of a region."""
+    """One acquisition of a sensor like Sentinel-2: counts and quality classes of a region."""
 
     counts: Counts
     """(band, y, x)"""
@@ -83,13 +92,21 @@ def make_surface(place: Place, seed: int, ground: Ground, bands: Mapping[str, Ba
 
 
 def make_scene(scenery: Scenery, look: Pass, bands: Mapping[str, Band]) -> Scene:
-    """Return one acquisition of a region.
+    """Return one acquisition of a region as a sensor like Sentinel-2 stores it."""
+    view = make_view(scenery, look, bands)
+    counts = np.rint((view.seen - look.baseline.held) / SCALE).clip(1, 65535).astype(np.uint16)
+    counts[:, view.classes == 0] = NODATA
+    return Scene(counts, view.classes)
+
+
+def make_view(scenery: Scenery, look: Pass, bands: Mapping[str, Band]) -> View:
+    """Return what a sensor sees of a region.
 
     Parameters
     ----------
     scenery : the region.
     look : when, and under which sun and sky.
-    bands : of the sensor; order and centres are used.
+    bands : of the sensor, red, nir08 and blue among them; order and centres are used.
     """
     plants = scenery.ground.plants
     shape = (plants.shape[0], plants.shape[1])
@@ -104,10 +121,8 @@ def make_scene(scenery: Scenery, look: Pass, bands: Mapping[str, Band]) -> Scene
     rng = draws(scenery.seed, *key, "air and sensor")
     seen = _through_air(lit * (1 - cloud) + white * cloud, look, nm, rng)
     classes = _scene_classes(dict(zip(bands, seen, strict=True)), cloud, shadow, sun, rng)
-    counts = np.rint((seen - OFFSET) / SCALE).clip(1, 65535).astype(np.uint16)
-    missing = _outside_swath(look, shape)
-    counts[:, missing], classes[missing] = NODATA, 0
-    return Scene(counts, classes)
+    classes[_outside_swath(look, shape)] = 0
+    return View(seen, classes)
 
 
 def edge_column(swath: float, shape: tuple[int, ...], row: Any) -> Any:

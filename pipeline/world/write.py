@@ -26,9 +26,12 @@ def to_metres(grid: GeoBox, rows: Spots, columns: Spots) -> tuple[Spots, Spots]:
 
 
 def write_raster(
-    path: Path, values: NDArray[np.uint8] | NDArray[np.uint16], grid: GeoBox, nodata: int
+    path: Path,
+    values: NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32],
+    grid: GeoBox,
+    nodata: float,
 ) -> str:
-    """Write one band of whole numbers (y, x) as a COG and return its SHA-256.
+    """Write one band (y, x) as a COG and return its SHA-256.
 
     Raises
     ------

@@ -1,0 +1,157 @@
+"""Region, time and sensor -> Items: search a catalog, pick, and lock what was picked.
+
+place -> which catalog is meant; offers (api, geoparquet) -> what it holds; choice (facts,
+footprint, cql2) -> what of it is taken, and why not the rest; lock -> what was taken, for good.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pystac
+from pystac_client.exceptions import APIError
+from shapely.errors import ShapelyError
+from shapely.geometry.base import BaseGeometry
+
+from pipeline.catalog import cql2
+from pipeline.catalog.canonical import canonical
+from pipeline.catalog.choice import OUTSIDE, Candidate, choose, unusable
+from pipeline.catalog.lock import (
+    Items,
+    compare_stamps,
+    entry_of,
+    essence,
+    from_lock,
+    item_of,
+    verify,
+)
+from pipeline.catalog.offers import offer
+from pipeline.catalog.place import Place, locate
+from pipeline.catalog.query import Offer, Offered, query_of
+from pipeline.errors import CatalogError, ProspectraError, ReadError, RegionError
+from pipeline.files import Json
+from pipeline.plan import Search, Sensor
+
+__all__ = [
+    "Items",
+    "Place",
+    "compare_stamps",
+    "essence",
+    "from_lock",
+    "locate",
+    "search",
+    "verify",
+]
+
+
+def search(
+    place: Place, wanted: Search, sensor: Sensor, outline: BaseGeometry, region: str
+) -> Items:
+    """Search a catalog for the imagery of a region.
+
+    Whatever kind of catalog it is, the same items are kept of the same content.
+
+    Parameters
+    ----------
+    place : the catalog.
+    sensor : whose items are wanted; its platforms and holdings say which.
+    outline : the region in longitude and latitude (degrees), split at the antimeridian.
+    region : its name, for messages.
+
+    Raises
+    ------
+    CatalogError : the catalog cannot be read, is not STAC, lacks a collection that is asked for,
+        cannot apply the filter, or nothing in it fits.
+    RegionError : there are items, but all lie outside the region.
+    """
+    query = query_of(place.name, wanted, sensor, outline)
+    with _one_sentence(place.href):
+        offered = offer(place, query)
+        _all_there(place, offered, query.collections if query.named else ())
+        applied = _filtered_by(place, offered, wanted)
+        candidates = [_candidate(each) for each in offered.offers]
+        chosen = choose(candidates, query, wanted, sensor, applied == "catalog")
+    kept = [c for c in chosen if c.reason is None]
+    if not kept:
+        raise _nothing_fits(place.href, region, [c.reason for c in chosen if c.reason])
+    entries = {id(each): entry_of(each, place, sensor) for each in chosen}
+    asked = wanted.model_dump(mode="json", exclude={"catalog"})
+    asked["collections"] = list(query.collections)
+    if applied:
+        asked["filtered_by"] = applied
+    lock: dict[str, Json] = {"region": region, "search": asked, "items": list(entries.values())}
+    items = (item_of(entries[id(each)] | {"item": each.offer.content}, place) for each in kept)
+    return Items(tuple(items), lock)
+
+
+def _candidate(each: Offer) -> Candidate:
+    """Bring an item into its canonical form; one that has none is dropped for it."""
+    try:
+        return Candidate(each, canonical(each.content))
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        content = each.content if isinstance(each.content, dict) else {}
+        return Candidate(Offer(content, each.base, each.itself), {}, unusable(error))
+
+
+def _filtered_by(place: Place, offered: Offered, wanted: Search) -> str | None:
+    """Return who applies the filter: the catalog alone, both, or we alone; None: there is none."""
+    if wanted.filter is None:
+        return None
+    try:
+        cql2.check(wanted.filter)
+    except cql2.UndecidedError as error:
+        if offered.filtered:
+            return "catalog"
+        raise CatalogError(
+            f"it cannot filter, and search.filter cannot be decided here ({error})",
+            where=place.href,
+            remedy="use logic, comparisons, in, between, isNull, like and s_intersects only",
+        ) from error
+    return "catalog and client" if offered.filtered else "client"
+
+
+def _all_there(place: Place, offered: Offered, wanted: tuple[str, ...]) -> None:
+    if missing := sorted(set(wanted) - offered.collections):
+        raise CatalogError(
+            f"it has no collection {', '.join(missing)}",
+            where=place.href,
+            remedy="mend search.collections; it offers "
+            + (", ".join(sorted(offered.collections)) or "none"),
+        )
+
+
+@contextmanager
+def _one_sentence(catalog: str) -> Iterator[None]:
+    """Say in one sentence whatever is wrong in what a catalog holds: nothing in it is trusted."""
+    try:
+        yield
+    except ReadError as error:
+        raise CatalogError(error.what, where=error.where, remedy=error.remedy) from error
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise _unusable(catalog, error) from error
+    except (pystac.STACError, pystac.STACTypeError, APIError, ShapelyError) as error:
+        raise _unusable(catalog, error) from error
+
+
+def _unusable(catalog: str, error: Exception) -> CatalogError:
+    return CatalogError(
+        f"is not a usable STAC catalog ({error})",
+        where=catalog,
+        remedy="give --catalog the catalog.json of a static catalog, the root of a STAC API, or a "
+        "file of items",
+    )
+
+
+def _nothing_fits(catalog: str, region: str, reasons: list[str]) -> ProspectraError:
+    if reasons and set(reasons) == {OUTSIDE}:
+        return RegionError(
+            f"all {len(reasons)} items of {catalog} lie outside the region",
+            where=f"region {region}",
+            remedy="check the region's bbox and crs, or give the catalog that covers it",
+        )
+    told = ", ".join(f"{n} {reason}" for reason, n in sorted(Counter(reasons).items()))
+    return CatalogError(
+        f"no item fits region {region} ({told or 'the catalog offers none'})",
+        where=catalog,
+        remedy="widen search.datetime or search.max_cloud, or check search.collections",
+    )
