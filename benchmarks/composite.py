@@ -26,6 +26,7 @@ Runs = dict[str, list[dict[str, Any]]]
 _TITLES = {
     "decode": "GDAL decodes every block (the limit)",
     "composite": "ours: masked median composite, in memory",
+    "geomedian": "ours: masked geometric median, in memory",
     "4 maps": "ours: composite, 20 indices, 4 COGs",
     "8 maps": "ours: composite, 20 indices, 8 COGs",
     "28 maps": "ours: composite, 20 indices, 28 COGs",

@@ -17,6 +17,7 @@ from shapely.geometry.base import BaseGeometry
 from pipeline.errors import ReadError
 from pipeline.grid import Block, blocks, crop, inside
 from pipeline.ground import Found, Ground
+from pipeline.region import projected
 
 _NAMED = 3  # gaps named in an error; the run record names all
 
@@ -100,8 +101,8 @@ def _of_sensor(ground: Ground, found: Found, gaps: list[Gap]) -> dict[str, Any]:
 
 def _area(ground: Ground, footprint: BaseGeometry) -> BaseGeometry:
     """Return the part of the region, in its own CRS, that a footprint covers."""
-    projected = Geometry(footprint, "EPSG:4326").to_crs(str(ground.grid.crs)).geom
-    area: BaseGeometry = ground.outline.intersection(projected)
+    there = projected(Geometry(footprint, "EPSG:4326"), str(ground.grid.crs), "a footprint").geom
+    area: BaseGeometry = ground.outline.intersection(there)
     return area
 
 

@@ -148,12 +148,12 @@ def prepare(
     """
     outline = outline_of(region)
     found = tuple(_look(wanted, outline, name, lock) for wanted in imagery)
-    grid, projected = _lay(outline, found[0].imagery, workflow)
+    grid, drawn = _lay(outline, found[0].imagery, workflow)
     if terrain is None:
-        return Ground(name, region, found, grid, projected)
+        return Ground(name, region, found, grid, drawn)
     relief = _look(terrain, outline, name, lock)
     corrected = tuple(_corrected(each, relief, grid) for each in found)
-    return Ground(name, region, corrected, grid, projected, relief)
+    return Ground(name, region, corrected, grid, drawn, relief)
 
 
 def _corrected(found: Found, relief: Found, grid: GeoBox) -> Found:

@@ -6,6 +6,7 @@ at every run; which file each fault meets depends on the threads that ask.
 
 import random
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -18,7 +19,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 KINDS = ("429", "503", "reset", "timeout", "short", "length", "flipped", "page")
-SLOW = 0.6  # seconds that a "timeout" takes: longer than the tests let a client wait
+SLOW = 0.8  # seconds that a "timeout" takes: longer than the tests let a client wait
 _PAGE = b"<!DOCTYPE html><html><body>Please sign in</body></html>"
 
 
@@ -49,8 +50,8 @@ class Script:
     permanent: dict[str, str] = field(default_factory=dict)
     """By path, a fault that always happens: "404" for instance."""
     retry_after: str = "0"
-    token: str | None = None
-    """Words that must be in the query, or it is a 403."""
+    words: str | None = None
+    """What must be in the query, or it is a 403."""
     parts: bool = True
     """Whether it sends parts, or only whole files."""
     redirect: dict[str, str] = field(default_factory=dict)
@@ -84,7 +85,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         fault, path, query = self.note()
         script = self.script
-        if fault is None and script.token and script.token not in query:
+        if fault is None and script.words and script.words not in query:
             fault = "403"
         if path in script.redirect:
             self.say(302, b"", {"Location": script.redirect[path]})
@@ -175,10 +176,12 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def faulty(folder: Path, **wanted):
+def faulty(folder: Path, tls: ssl.SSLContext | None = None, **wanted):
     """Serve a folder by a script; gives the address and the script."""
     script = Script(Path(folder), **wanted)
     server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"script": script}))
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:

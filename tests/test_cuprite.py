@@ -13,9 +13,9 @@ from rio_cogeo.cogeo import cog_validate
 from stac_validator import offline_validator
 from worlds import QUIET
 
+from pipeline.job import Job
 from pipeline.plan import BUILT_IN
 from pipeline.reference import Reference, score
-from pipeline.job import Job
 from pipeline.run import run
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "cuprite95"

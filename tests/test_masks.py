@@ -1,15 +1,21 @@
 """What quality masks say: classes, bits, growth in metres, bright ground, shares of flags."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import rasterio
+from odc.geo.geobox import GeoBox
 from scipy.ndimage import distance_transform_edt
 from stacks import CLASSES, draw_counts, make_grid, make_scene, make_sensor
 
-from pipeline.cube import Imagery, read_reflectance
+from pipeline.cube import Imagery, Scene, Source, read_reflectance
 from pipeline.cube.masks import rule_of
 from pipeline.errors import PlanError
 from pipeline.grid import Block, crop
-from pipeline.plan import Composite, Mask, Masking
+from pipeline.plan import Composite, Configs, Mask, Masking
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
 
 SHAPE = (96, 80)
 BITS = Mask(
@@ -56,9 +62,11 @@ def test_a_bit_that_no_flag_names_says_nothing(tmp_path):
 
 def test_the_workflow_says_what_is_dropped(tmp_path):
     mask = full(5)
-    mask[:10], mask[10:20] = 6, 9
-    found = one(tmp_path, mask, make_sensor(CLASSES), drop=("water", "bare"))
-    assert found[:, 0].tolist() == [False] * 10 + [True] * 10 + [False] * 76
+    mask[:10], mask[10:20], mask[20:30] = 6, 9, 0
+    found = one(tmp_path, mask, make_sensor(CLASSES), drop=("water",))
+    assert found[:, 0].tolist() == [False] * 10 + [True] * 10 + [False] * 10 + [True] * 66
+    found = one(tmp_path, mask, make_sensor(CLASSES), drop=("bare",))
+    assert found[:, 0].tolist() == [True] * 20 + [False] * 76
 
 
 def test_the_number_that_means_nothing_is_dropped_among_bits(tmp_path):
@@ -194,3 +202,30 @@ def test_too_many_flags_are_refused():
     many = Mask(assets=("a",), flags={f"f{n}": (n,) for n in range(32)}, drop=())
     with pytest.raises(PlanError, match="32 flags"):
         rule_of(make_sensor(many), Masking())
+
+
+# Real masks
+
+LANDSAT = DATA / "landsat8" / "LC08_008059"
+
+
+@pytest.mark.skipif(not LANDSAT.is_dir(), reason="the real Landsat scene is not here")
+def test_the_real_bits_of_landsat_say_what_they_say_by_hand():
+    (qa,) = LANDSAT.glob("*QA_PIXEL.TIF")
+    (red,) = LANDSAT.glob("*SR_B4.TIF")
+    with rasterio.open(qa) as file, rasterio.open(red) as band:
+        said, counts = file.read(1), band.read(1)
+        grid = GeoBox(file.shape, file.transform, str(file.crs))
+    mask = Configs.at().sensor("landsat-oli-c2-l2").masks[0]
+    sensor = make_sensor(mask, bands=1)
+    source = Source("red", str(red), 2.75e-5, -0.2, 0.0)
+    scene = Scene("a", None, (source,), (Source("qa", str(qa)),))
+    found = clear([scene], sensor, grid, publish=("cloud", "water"))
+    rejected = (1 << 0) | (1 << 1) | (1 << 2) | (1 << 3) | (1 << 4) | (1 << 5) | (1 << 7)
+    kept = ((said & rejected) == 0) & (counts != 0)
+    assert 0.01 < kept.mean() < 0.99
+    np.testing.assert_array_equal(found["clear_count"].values == 1, kept)
+    seen = said != 1
+    cloud = found["flag_share"].sel(flag="cloud").values
+    np.testing.assert_array_equal(cloud[seen], ((said >> 3) & 1)[seen])
+    assert np.isnan(cloud[~seen]).all()

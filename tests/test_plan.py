@@ -71,10 +71,13 @@ def test_every_workflow_loads_and_names_what_there_is(path):
     study, configs = load_workflow(path), Configs()
     configs.sensor(study.sensor)
     configs.style(study.style)
-    for name in (study.model, *study.validation.baselines):
-        configs.model(name)
-    for name in (*study.training.regions, *study.mapping.regions):
+    if study.learns:
+        for name in (study.learning.model, *study.learning.validation.baselines):
+            configs.model(name)
+    for name in study.regions:
         configs.region(name)
+    if study.search.catalog:
+        configs.catalog(study.search.catalog)
 
 
 @pytest.mark.parametrize("name", Configs().names("indices"))

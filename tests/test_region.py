@@ -185,3 +185,11 @@ def test_what_is_in_the_right_crs_already_is_not_touched():
     given = of_box(476540.0, 4144620.0, 488060.0, 4156140.0, crs="EPSG:32611")
     assert projected(given, "EPSG:32611") is given
     assert given.geom.equals_exact(box(476540, 4144620, 488060, 4156140))
+
+
+def test_a_split_outline_with_corners_of_its_own_on_each_side_is_joined_cleanly():
+    """The two sides of 180 rarely share their corners, and would overlap by nanometres."""
+    parts = [box(179, -18, 180, -16).segmentize(0.1), box(-180, -18, -179, -16).segmentize(0.13)]
+    there = projected(Geometry(MultiPolygon(parts), "EPSG:4326"), "EPSG:32701").geom
+    assert there.is_valid
+    assert there.geom_type == "Polygon"

@@ -104,7 +104,7 @@ def test_a_plain_path_is_for_local_catalogs_only():
             remote.check(href, Access(hosts=HOSTS), "item")
     # Where paths are allowed, an odd name is only a path: it never reaches GDAL unless it exists.
     for href in ("GTIFF_RAW:/etc/passwd:1", "/vsicurl/http://internal/a.tif"):
-        with pytest.raises(ReadError, match="refused|does not exist"):
+        with pytest.raises(ReadError, match=r"refused|does not exist"):
             remote.open_raster(href, remote.LOCAL)
 
 
@@ -173,7 +173,7 @@ def test_text_that_cannot_be_read_is_told(tmp_path, web):
         (str(tmp_path / "latin"), "not UTF-8"),
         (f"{web}/latin", "not UTF-8"),
         (f"{web}/none", "HTTP 404"),
-        ("http://127.0.0.1:1/x", "Connection refused after 12 tries"),
+        ("http://127.0.0.1:1/x", "Connection refused after 4 tries"),
         ("http://example.org/x", "is refused"),
     ]:
         with pytest.raises(ReadError, match=told):
@@ -257,21 +257,23 @@ def test_a_size_that_nobody_could_hold_is_refused_on_the_header(tmp_path, web):
 def test_bytes_are_read_anywhere(tmp_path):
     content = np.random.default_rng(1).bytes(300_000)
     (tmp_path / "a.bin").write_bytes(content)
-    with faulty(tmp_path) as (address, script):
-        with remote.open_bytes(f"{address}/a.bin", only(address)) as file:
-            file.seek(-10, io.SEEK_END)
-            assert file.read() == content[-10:]
-            assert file.read(5) == b""
-            file.seek(100_000)
-            assert file.read(10) == content[100_000:100_010]
-            file.seek(5, io.SEEK_CUR)
-            assert file.read(60_000) == content[100_015:160_015]
-            before = len(script.asked)
-            file.seek(100_100)
-            assert file.read(10) == content[100_100:100_110]  # it came with the first
-            assert len(script.asked) == before
-            file.seek(0)
-            assert file.read() == content
+    with (
+        faulty(tmp_path) as (address, script),
+        remote.open_bytes(f"{address}/a.bin", only(address)) as file,
+    ):
+        file.seek(-10, io.SEEK_END)
+        assert file.read() == content[-10:]
+        assert file.read(5) == b""
+        file.seek(100_000)
+        assert file.read(10) == content[100_000:100_010]
+        file.seek(5, io.SEEK_CUR)
+        assert file.read(60_000) == content[100_015:160_015]
+        before = len(script.asked)
+        file.seek(100_100)
+        assert file.read(10) == content[100_100:100_110]  # it came with the first
+        assert len(script.asked) == before
+        file.seek(0)
+        assert file.read() == content
     with remote.open_bytes(str(tmp_path / "a.bin"), remote.LOCAL) as file:
         assert file.read() == content
     with pytest.raises(ReadError, match="does not exist"):

@@ -55,7 +55,8 @@ def in_another_process(small: Small, out: Path, block: int) -> subprocess.Popen:
     """Start the same run in a process of its own, so that it can be killed."""
     code = (
         "import sys; from pathlib import Path; from pipeline.plan import *; "
-        "from pipeline.job import *; from pipeline.run import *; flow, out, catalog, own, block = sys.argv[1:]; "
+        "from pipeline.job import *; from pipeline.run import *; "
+        "flow, out, catalog, own, block = sys.argv[1:]; "
         "run(Job(Path(flow), Path(out), catalog, Configs((Path(own), BUILT_IN)), "
         "Workers('threads', 1), int(block)), lambda *_: None)"
     )

@@ -16,7 +16,7 @@ from rasterio.crs import CRS
 from rasterio.windows import Window
 
 from pipeline.cube import Imagery, Scene, make_scenes, read_reflectance
-from pipeline.cube.emit import Cube, open_cube
+from pipeline.cube.emit import Cube
 from pipeline.cube.source import Source, opened, read_pixels
 from pipeline.errors import ReadError
 from pipeline.plan import Configs, Sensor
@@ -187,11 +187,14 @@ def test_an_emit_file_is_laid_on_the_ground_by_its_table(emit):
 
 
 def test_a_window_of_an_emit_file_is_the_same_as_the_whole(emit):
-    cube = open_cube(emit, LOCAL)
-    whole = cube.read(1, window=Window(0, 0, ROWS, COLUMNS))
-    part = cube.read(1, window=Window(4, 3, 11, 7))
+    whole, part, coarse = (np.empty(s, np.float32) for s in ((COLUMNS, ROWS), (7, 11), (5, 6)))
+    for window, out in (
+        (Window(0, 0, ROWS, COLUMNS), whole),
+        (Window(4, 3, 11, 7), part),
+        (Window(0, 0, ROWS, COLUMNS), coarse),
+    ):
+        read_pixels(Source("emit", emit), window, out)
     assert (part == whole[3:10, 4:15]).all()
-    coarse = cube.read(1, window=Window(0, 0, ROWS, COLUMNS), out_shape=(5, 6))
     assert (coarse == whole[2::4, 2::5]).all()
 
 
@@ -226,8 +229,9 @@ def test_what_is_no_emit_file_is_named(tmp_path):
 def test_a_table_that_points_outside_its_image_is_refused(emit):
     with h5py.File(emit, "a") as file:
         file["location/glt_x"][5, 5] = COLUMNS + 1
+    out = np.empty((COLUMNS, ROWS), np.float32)
     with pytest.raises(ReadError, match="points outside its image"):
-        open_cube(emit, LOCAL).read(1, window=Window(0, 0, ROWS, COLUMNS))
+        read_pixels(Source("emit", emit), Window(0, 0, ROWS, COLUMNS), out)
 
 
 def test_an_emit_file_of_absurd_size_is_refused(tmp_path):

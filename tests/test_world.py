@@ -10,6 +10,7 @@ import pystac
 import pytest
 import rasterio
 from odc.geo.geobox import GeoBox
+from odc.geo.geom import box
 from pystac.validation import validate_dict
 from pystac.validation.stac_validator import JsonSchemaSTACValidator
 from rasterio.features import geometry_mask
@@ -17,8 +18,10 @@ from rio_cogeo import cog_validate
 from shapely.geometry import shape
 from worlds import make_baselines
 
-from pipeline.errors import PlanError
+from pipeline.cube import Imagery, make_scenes, native_grid, read_reflectance
+from pipeline.errors import CatalogError, PlanError
 from pipeline.files import sha256
+from pipeline.grid import region_grid
 from pipeline.plan import BUILT_IN, Configs, load_workflow
 from pipeline.world import CLASSES, NOW, SENSOR, World, make_world
 from pipeline.world.deposits import move, templates, zones
@@ -165,6 +168,28 @@ def test_baselines_write_the_same_ground_in_their_own_counts(tmp_path):
     for other in (old, right, wrong):
         assert np.abs(other[2] - dark).max() <= 1  # float32
     assert (new[2] > 1000).mean() > 0.99
+
+
+def test_every_baseline_is_read_as_the_same_reflectance(tmp_path):
+    sensor, found = Configs.at().sensor(SENSOR), {}
+    for way in (NEW, OLD, HARMONISED, WRONG_FLAG):
+        folder = tmp_path / f"{way.number} {way.applied}"
+        (item,) = _items(make_baselines(folder, way, side=64))
+        item.make_asset_hrefs_absolute()
+        if way is WRONG_FLAG:
+            with pytest.raises(CatalogError, match="its offset is in doubt"):
+                make_scenes([item], sensor)
+        made = make_scenes([item], sensor, trust="observed" if way is WRONG_FLAG else None)
+        imagery = Imagery(SENSOR, sensor, made.scenes)
+        crs, resolution, anchor = native_grid(made.scenes, sensor)
+        outline = box(anchor[0], anchor[1] - 88 * 20, anchor[0] + 88 * 20, anchor[1], str(crs))
+        read = read_reflectance(imagery, region_grid(outline, resolution, anchor))
+        found[way] = read["reflectance"].values
+    seen = found[NEW] > 0.0  # below, only the new baseline has a count to say it with
+    assert seen.mean() > 0.6
+    assert np.nanmedian(found[NEW]) > 0.15
+    for values in found.values():
+        np.testing.assert_allclose(values[seen], found[NEW][seen], atol=1.5e-4)
 
 
 def test_the_shipped_world_has_an_old_baseline_and_no_wrong_flag():

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -63,13 +64,16 @@ def declared(asset: pystac.Asset, number: int = 1) -> dict[str, float]:
 
 
 def stamp(href: str, access: Access) -> dict[str, Json]:
-    """Return what tells a changed asset from the same one, with its address less its signature.
+    """Return what tells a changed asset from the same one, wherever it lies.
+
+    Its address is given less its signature, a file of this machine by its name.
 
     Raises
     ------
     ReadError : it cannot be read.
     """
-    return {"href": href.split("?", 1)[0], **remote.stamp(href, access)}
+    shown = href.split("?", 1)[0] if remote.is_address(href) else Path(href).name
+    return {"href": shown, **remote.stamp(href, access)}
 
 
 def bands_of(item: pystac.Item, sensor: Sensor) -> dict[str, tuple[str, Band]]:

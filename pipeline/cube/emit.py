@@ -86,28 +86,20 @@ class Cube:
         self._good = file[_GOOD][:] if counts and _GOOD in file else None
 
     def read(
-        self,
-        number: int,
-        *,
-        window: Window,
-        out: NDArray[Any] | None = None,
-        out_shape: tuple[int, int] | None = None,
-        resampling: object = None,
+        self, number: int, *, window: Window, out: NDArray[Any], resampling: object = None
     ) -> NDArray[Any]:
-        """Return a window (y, x) of a band, from 1; `out_shape` takes every so manieth pixel.
+        """Read a window of a band, from 1, into `out` (y, x); a smaller one gets every so manieth.
 
         Raises
         ------
         ReadError : the file is damaged.
         """
         del resampling  # nearest: the table of positions knows no other
-        shape = out_shape or (round(window.height), round(window.width))
-        values = np.empty(shape, self.dtypes[0]) if out is None else out
-        values[:] = self.nodata
+        out[:] = self.nodata
         if self._good is None or self._good[number - 1]:
             with _told(self._where):
-                self._fill(number, _lattice(window, shape), values)
-        return values
+                self._fill(number, _lattice(window, out.shape), out)
+        return out
 
     def close(self) -> None:
         """Close the file."""
@@ -178,7 +170,7 @@ class Cube:
         out[seen] = np.where(known, found, self.nodata).astype(out.dtype)
 
 
-def _lattice(window: Window, shape: tuple[int, int]) -> tuple[NDArray[np.intp], ...]:
+def _lattice(window: Window, shape: tuple[int, ...]) -> tuple[NDArray[np.intp], ...]:
     """Return the rows and the columns to read: the centres of an even lattice."""
     starts = (round(window.row_off), round(window.col_off))
     sizes = (round(window.height), round(window.width))

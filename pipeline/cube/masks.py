@@ -24,7 +24,7 @@ from pipeline.plan import Mask, Masking, Sensor
 CLOUDS = frozenset({"cloud", "cirrus", "dilated_cloud", "cloud_adjacent", "haze"})
 """Flags that the guard for bright ground may overrule."""
 NOT_SEEN = frozenset({"nodata", "fill"})
-"""Flags of pixels that a date does not see at all."""
+"""Flags of pixels that a date does not see at all; they are dropped whatever a workflow says."""
 BRIGHT_SHARE = 0.8
 """Share of the dates over which ground that is flagged as cloud is taken to be bright ground."""
 BRIGHT_DATES = 5
@@ -103,7 +103,7 @@ def rule_of(sensor: Sensor, masking: Masking) -> Rule:
     }
     return Rule(
         tuple(_numbers(mask, bits) for mask in sensor.masks),
-        those(drop) | _MISSING,
+        those(drop | NOT_SEEN) | _MISSING,
         tuple((those(flags), metres) for metres, flags in radii.items() if flags),
         those(CLOUDS & drop) if masking.bright_guard else 0,
         those(NOT_SEEN) | _MISSING,

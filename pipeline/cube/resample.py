@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
@@ -85,14 +86,22 @@ def common_ground(theirs: GeoBox, grid: GeoBox) -> bool:
     """
     rows, columns = grid.shape
     across, down = np.meshgrid(_LATTICE * columns, _LATTICE * rows)
-    a, b, c, d, e, f = grid.affine[:6]
-    at = pixels_at(theirs, grid.crs, a * across + b * down + c, d * across + e * down + f)
-    known = np.isfinite(at[0]) & np.isfinite(at[1])
+    x, y = _transformed(theirs, grid.crs, *_applied(grid.affine, across, down))
+    known = np.isfinite(x) & np.isfinite(y)
     if not known.any():
         return False
+    x, y = x[known], y[known]
+    turns = [0.0]
+    if _in_degrees(theirs):
+        x, turns = _around(x, float(x[0])), [-_TURN, 0.0, _TURN]
     bent = theirs.crs != grid.crs
-    for along, size in zip(at, theirs.shape[::-1], strict=True):
-        first, last = float(along[known].min()), float(along[known].max())
+    return any(_overlap(theirs, x + turn, y, bent=bent) for turn in turns)
+
+
+def _overlap(theirs: GeoBox, x: Coordinates, y: Coordinates, *, bent: bool) -> bool:
+    """Return whether the box around points, in a file's pixels, meets the file."""
+    for at, size in zip(_applied(~theirs.affine, x, y), theirs.shape[::-1], strict=True):
+        first, last = float(at.min()), float(at.max())
         margin = 1 + (last - first) / len(_LATTICE) if bent else 0.0
         if last + margin <= 0 or first - margin >= size:
             return False
@@ -152,13 +161,21 @@ def _transformed(
 
 def _in_pixels(theirs: GeoBox, x: Coordinates, y: Coordinates) -> tuple[Coordinates, Coordinates]:
     """Return columns and rows of points in a file's CRS; longitudes as its own range has them."""
-    rows, columns = theirs.shape
     if _in_degrees(theirs):
-        middle = (theirs.affine * (columns / 2, rows / 2))[0]
-        x = x - _TURN * np.floor((x - middle) / _TURN + 0.5)
-    inverse = ~theirs.affine
-    u = inverse.a * x + inverse.b * y + inverse.c
-    return u, inverse.d * x + inverse.e * y + inverse.f
+        rows, columns = theirs.shape
+        x = _around(x, (theirs.affine * (columns / 2, rows / 2))[0])
+    return _applied(~theirs.affine, x, y)
+
+
+def _around(longitudes: Coordinates, middle: float) -> Coordinates:
+    """Return longitudes as they are written within half a turn of a meridian."""
+    found: Coordinates = longitudes - _TURN * np.floor((longitudes - middle) / _TURN + 0.5)
+    return found
+
+
+def _applied(affine: Affine, x: Coordinates, y: Coordinates) -> tuple[Coordinates, Coordinates]:
+    a, b, c, d, e, f = affine[:6]
+    return a * x + b * y + c, d * x + e * y + f
 
 
 def _metres(theirs: GeoBox, crs: CRS | None) -> Size:

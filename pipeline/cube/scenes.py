@@ -106,7 +106,7 @@ def make_scenes(
     return Made(
         tuple(o.scene for o in outcomes if o.scene is not None and o.reason is None),
         {o.item.id: o.reason for o in outcomes if o.reason is not None},
-        {o.item.id: _sentence(o.fault) for o in outcomes if o.fault is not None},
+        {o.item.id: _sentence(o.item, o.fault) for o in outcomes if o.fault is not None},
         {o.item.id: o.notes for o in outcomes if o.fault is None},
     )
 
@@ -150,8 +150,11 @@ def _rescued(outcome: _Outcome, others: Sequence[_Outcome], attempt: partial[_Ou
         return outcome
     sensor = attempt.keywords["rules"].sensor
     pair = [(o.scene.bands, o.scene.masks) for o in (outcome, partner) if o.scene is not None]
-    with rasterio.Env(**GDAL_SETTINGS):
-        observed = rescue(pair[0], pair[1], sensor)
+    try:
+        with rasterio.Env(**GDAL_SETTINGS):
+            observed = rescue(pair[0], pair[1], sensor)
+    except ReadError as error:
+        return _Outcome(outcome.item, fault=error)
     return outcome if observed is None else attempt(outcome.item, observed=observed)
 
 
@@ -264,5 +267,7 @@ def _sun(item: pystac.Item) -> tuple[float, float] | None:
     return None
 
 
-def _sentence(error: ProspectraError) -> str:
-    return f"{error.where}: {error.what}"
+def _sentence(item: pystac.Item, error: ProspectraError) -> str:
+    """Return what is wrong, and with which asset, whatever folder it lies in."""
+    asset = error.where.partition(" (")[0].removeprefix(f"item {item.id}").removeprefix(", ")
+    return f"{asset}: {error.what}" if asset else error.what

@@ -8,7 +8,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import local
 from typing import Any
 
@@ -23,9 +23,11 @@ from rasterio.windows import Window
 from pipeline.cube.emit import Cube, is_cube, open_cube
 from pipeline.cube.resample import common_ground, positions, ratio, resample
 from pipeline.errors import ReadError
+from pipeline.grid import blocks, crop
 from pipeline.remote import LOCAL, Access, forget, is_address, open_raster
 
 _OPEN_FILES = 128  # a thread: stays below the usual limit of 1024 a process with eight threads
+_AT_ONCE = 4096 * 4096  # pixels of a file: where its own are far finer, a block is read in parts
 _IN_STEP = 1e-3  # pixels: a file this near to the grid's own pixels is read without resampling
 
 
@@ -114,7 +116,11 @@ def read_into(placed: Placed, out: NDArray[Any], *, classes: bool = False) -> No
         return
     theirs = placed.file.grid
     at = positions(theirs, placed.grid)
-    if at.height and at.width:
+    if at.height * at.width > _AT_ONCE and max(out.shape) > 1:
+        for part in blocks(placed.grid.shape.yx, (max(out.shape) + 1) // 2):
+            here = replace(placed, grid=crop(placed.grid, part))
+            read_into(here, out[part.slices], classes=classes)
+    elif at.height and at.width:
         values = np.empty((at.height, at.width), placed.file.dtype)
         _read_window(placed, (at.row, at.column), values)
         out[:] = resample(values, placed.nodata, at, ratio(theirs, placed.grid), classes=classes)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
+from math import inf
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
@@ -36,6 +37,7 @@ _PASSING = {408, 425, 429, 500, 502, 503, 504}
 _DENIED = {401, 403, 404}
 _ELSEWHERE = {301, 302, 303, 307, 308}
 _REDIRECTS = 5
+_NOBODY = 4  # tries of a port that nobody listens on: a server that starts again is there soon
 _LATER = "run again later: what is complete is kept"
 _Judge = Callable[[Answer], None]
 
@@ -63,6 +65,13 @@ class FaultError(Exception):
     ) -> None:
         super().__init__(reason)
         self.reason, self.passing, self.status, self.asked = reason, passing, status, asked
+
+    @property
+    def tries(self) -> float:
+        """How often it is worth asking, where this goes wrong."""
+        if not self.passing:
+            return 1
+        return _NOBODY if isinstance(self.__cause__, ConnectionRefusedError) else inf
 
 
 def request_text(
@@ -128,7 +137,7 @@ def fetch(wanted: Wanted, judge: _Judge) -> Answer:
                 renewed = True
             else:
                 patience.lose(time.monotonic() - began)
-                if not fault.passing or number >= access.tries:
+                if number >= min(fault.tries, access.tries):
                     raise _unreadable(wanted, fault, number) from fault
                 if not patience.wait(number, access.pause, fault.asked, access.patience):
                     raise _unreadable(wanted, fault, number, out=True) from fault

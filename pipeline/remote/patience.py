@@ -1,10 +1,10 @@
 """How long a process puts up with the faults of a host."""
 
 import os
-import time
 from dataclasses import dataclass, field
 from random import SystemRandom
 from threading import Lock
+from time import sleep
 
 _LONGEST = 30.0  # seconds between two tries
 _REPAID = 0.1  # seconds that every answer gives back, so that a long run outlives rare faults
@@ -51,7 +51,7 @@ class Patience:
             if self.lost + seconds > patience:
                 return False
             self.lost += seconds
-        time.sleep(seconds)
+        sleep(seconds)
         return True
 
 
