@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.tile import DATA
+from pipeline.cube.dates import make_spectra
 from pipeline.cube.geomedian import LIMIT, TOLERANCE, geomedian
 
 PEER = DATA / "geomad" / "bin" / "python"
@@ -41,13 +42,14 @@ np.save(out, found)
 Spectra = NDArray[np.float32]
 
 
-def make_spectra(side: int, seed: int = 1) -> tuple[Spectra, Spectra]:
+def draw_spectra(side: int, seed: int = 1) -> tuple[Spectra, Spectra]:
     """Return reflectance (date, band, pixel) of ground that changes a little, and its weights."""
     random = np.random.default_rng(seed)
     shape = (DATES, BANDS, side * side)
     ground = random.uniform(0.05, 0.4, (1, *shape[1:]))
     light = random.normal(1, 0.05, (DATES, 1, side * side))
-    spectra = (ground * light + random.normal(0, 0.01, shape)).astype(np.float32)
+    spectra = make_spectra(*shape)
+    spectra[:] = ground * light + random.normal(0, 0.01, shape)
     clear = random.random((DATES, side * side)) < _KEPT
     return spectra, clear.astype(np.float32)
 
@@ -80,7 +82,7 @@ def main() -> None:
     parser.add_argument("--peer", type=Path, default=PEER, help="a Python that has geomad")
     asked = parser.parse_args()
     million = asked.size**2 / 1e6
-    spectra, clear = make_spectra(asked.size)
+    spectra, clear = draw_spectra(asked.size)
     if not asked.peer.exists():
         print(f"no geomad at {asked.peer} (make bench installs it): only ours is measured")
     work = DATA / "work"

@@ -65,17 +65,6 @@ def region_products(study: Study, folder: Path) -> tuple[Product, ...]:
     return (
         *_learned_products(study.workflow.classes, folder),
         *(
-            Product(name, "support", f"{title_of(name)}, of the dates", folder / f"{name}.tif")
-            for name in study.shares
-        ),
-        Product(
-            "clear_count",
-            "evidence",
-            "Clear dates behind each pixel",
-            folder / "clear_count.tif",
-            description="dates that every band's composite rests on, by the quality masks",
-        ),
-        *(
             Product(
                 f"evidence_{name}",
                 "evidence",
@@ -86,7 +75,23 @@ def region_products(study: Study, folder: Path) -> tuple[Product, ...]:
             )
             for name in study.layers.mapped
         ),
+        *(
+            Product(name, "support", _share_title(name), folder / f"{name}.tif")
+            for name in study.shares
+        ),
+        Product(
+            "clear_count",
+            "evidence",
+            "Clear dates behind each pixel",
+            folder / "clear_count.tif",
+            description="dates that every band's composite rests on, by the quality masks",
+        ),
     )
+
+
+def _share_title(name: str) -> str:
+    flag = title_of(name.removeprefix("share_"))
+    return f"{flag}: share of the dates"
 
 
 def _learned_products(classes: tuple[str, ...], folder: Path) -> tuple[Product, ...]:

@@ -85,29 +85,34 @@ def find(name, region=WORLD, sensor=None, **wanted):
     return place, search(place, asked, sensor or three_bands(), region, "anywhere")
 
 
-def test_earth_search_is_paged_to_its_end(earth_search):
-    cloudy = {"op": "lte", "args": [{"property": "eo:cloud_cover"}, 40]}
-    _, found = find("earth-search", filter=cloudy)
+def test_earth_search_is_paged_to_its_end_and_filtered_here(earth_search):
+    """It does not say that it can filter, and what it sent for this filter shows that it cannot."""
+    clear = {"op": "lte", "args": [{"property": "eo:cloud_cover"}, 40]}
+    _, found = find("earth-search", filter=clear)
     asked = [body for method, _, body in earth_search.asked if method == "POST"]
     assert len(asked) == 3  # two pages with items, and one with none
-    assert asked[0]["filter"] == cloudy
-    assert asked[0]["filter-lang"] == "cql2-json"
+    assert "filter" not in asked[0]
     assert asked[0]["limit"] == 100
-    assert (
-        asked[1]["next"]
-        == "2025-07-31T13:03:25.899000Z,S2B_T24MVV_20250731T130245_L2A,sentinel-2-c1-l2a"
-    )
-    assert found.lock["search"]["filtered_by"] == "catalog and client"
-    told = {entry["id"]: entry for entry in found.lock["items"]}
+    assert asked[1]["next"].endswith("S2B_T24MVV_20250731T130245_L2A,sentinel-2-c1-l2a")
+    assert found.lock["search"]["filtered_by"] == "client"
+    told = {entry["id"]: entry.get("reason") for entry in found.lock["items"]}
     assert set(told) == {item["id"] for item in earth_search.items}
-    # The catalog gave items that say nothing of clouds (radar): ours is the last word.
-    for item in earth_search.items:
-        cover = item["properties"].get("eo:cloud_cover")
-        if cover is None:
-            assert told[item["id"]]["reason"] == "it does not meet search.filter"
-        else:
-            assert cover <= 40
-    assert 0 < len(found.items) < len(told)
+    unmet = {name for name, reason in told.items() if reason == "it does not meet search.filter"}
+    covers = {i["id"]: i["properties"].get("eo:cloud_cover") for i in earth_search.items}
+    # Radar says nothing of clouds, which is not at most forty.
+    assert unmet == {name for name, cover in covers.items() if cover is None or cover > 40}
+    assert len(unmet) == 8
+    assert found.items
+
+
+def test_of_two_collections_with_one_scene_the_first_asked_for_is_kept(earth_search):
+    wanted = ("sentinel-2-c1-l2a", "sentinel-2-l2a", "sentinel-2-l1c", "sentinel-1-grd")
+    _, found = find("earth-search", collections=wanted)
+    told = {entry["id"]: entry.get("reason") for entry in found.lock["items"]}
+    assert told["S2B_T20EPT_20250731T131905_L2A"] is None
+    twin = "the same scene as S2B_T20EPT_20250731T131905_L2A of sentinel-2-c1-l2a, baseline 05.11"
+    assert told["S2B_20EPT_20250731_0_L2A"] == twin
+    assert earth_search.asked[1][2]["collections"] == list(wanted)
 
 
 def test_sentinel_2_of_earth_search_is_picked_and_locked(earth_search):

@@ -64,7 +64,7 @@ def test_the_outputs_are_whole(job):
     assert zones["evidence"].str.len().min() > 0
     collection = pystac.Collection.from_file(str(job.out / "stac" / "collection.json"))
     items = list(collection.get_items())
-    assert len(items) == 11
+    assert len(items) == 12
     for thing in (collection, *items):
         thing.validate(validator=offline_validator())
 

@@ -5,7 +5,7 @@ footprint, cql2) -> what of it is taken, and why not the rest; lock -> what was 
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import pystac
@@ -71,17 +71,27 @@ def search(
         applied = _filtered_by(place, offered, wanted)
         candidates = [_candidate(each) for each in offered.offers]
         chosen = choose(candidates, query, wanted, sensor, applied == "catalog")
-    kept = [c for c in chosen if c.reason is None]
-    if not kept:
+    items = _items([c for c in chosen if c.reason is None], place, sensor)
+    if not items:
         raise _nothing_fits(place.href, region, [c.reason for c in chosen if c.reason])
-    entries = {id(each): entry_of(each, place, sensor) for each in chosen}
     asked = wanted.model_dump(mode="json", exclude={"catalog"})
     asked["collections"] = list(query.collections)
     if applied:
         asked["filtered_by"] = applied
-    lock: dict[str, Json] = {"region": region, "search": asked, "items": list(entries.values())}
-    items = (item_of(entries[id(each)] | {"item": each.offer.content}, place) for each in kept)
-    return Items(tuple(items), lock)
+    entries: list[Json] = [entry_of(candidate, place, sensor) for candidate in chosen]
+    return Items(items, {"region": region, "search": asked, "items": entries})
+
+
+def _items(kept: Iterable[Candidate], place: Place, sensor: Sensor) -> tuple[pystac.Item, ...]:
+    """Return the items themselves, with all of their assets; drop one that pystac cannot make."""
+    made = []
+    for candidate in kept:
+        entry = entry_of(candidate, place, sensor) | {"item": candidate.offer.content}
+        try:
+            made.append(item_of(entry, place))
+        except CatalogError as error:
+            candidate.reason = f"it {error.what}"
+    return tuple(made)
 
 
 def _candidate(each: Offer) -> Candidate:

@@ -185,11 +185,11 @@ def _drop_duplicates(kept: list[Candidate], collections: tuple[str, ...]) -> Non
 
 
 def _rank(candidate: Candidate, collections: tuple[str, ...]) -> tuple[Any, ...]:
-    """Sort the one to keep first: newest baseline, newest making, collection as asked for, id."""
+    """Sort the one to keep first: newest baseline, collection in the order asked for, newest."""
     facts, place = _known(candidate), str(candidate.offer.content.get("collection") or "")
     asked = collections.index(place) if place in collections else len(collections)
     made = -facts.made.timestamp() if facts.made else 0.0
-    return -facts.baseline, made, asked, candidate.name, place, candidate.offer.itself or ""
+    return -facts.baseline, asked, made, candidate.name, place, candidate.offer.itself or ""
 
 
 def _same(one: Candidate, other: Candidate) -> bool:

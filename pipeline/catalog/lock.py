@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any
 from urllib.parse import urlsplit
+from warnings import catch_warnings, simplefilter
 
 import pystac
 
@@ -92,7 +93,9 @@ def item_of(entry: Mapping[str, Any], place: Place) -> pystac.Item:
             name: asset | {"href": whole(base, _href(asset, place.alternate))}
             for name, asset in content["assets"].items()
         }
-        return pystac.Item.from_dict(content, href=itself)
+        with catch_warnings():
+            simplefilter("ignore")  # of extensions that pystac could not bring up to date
+            return pystac.Item.from_dict(content, href=itself)
     except (KeyError, TypeError, ValueError, AttributeError, pystac.STACError) as error:
         raise CatalogError(
             f"cannot be understood ({type(error).__name__}: {error})",

@@ -10,7 +10,7 @@ from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
 
 from pipeline.contracts import Reflectance, as_reflectance
-from pipeline.cube.dates import Dates, Gaps, read_dates, reflectance, tolerated
+from pipeline.cube.dates import Dates, Gaps, make_spectra, read_dates, reflectance, tolerated
 from pipeline.cube.geomedian import geomedian
 from pipeline.cube.masks import Clear, clear_dates, rule_of
 from pipeline.cube.median import median
@@ -192,7 +192,7 @@ def _by_spectrum(
     fewest: NDArray[np.uint16],
 ) -> None:
     """Write one spectrum a pixel (band, pixel), from the dates that have every band there."""
-    spectra = np.empty((len(seen.scenes), *out.shape), np.float32)
+    spectra = make_spectra(len(seen.scenes), *out.shape)
     for band in range(len(out)):
         read = read_dates(seen.scenes, band, grid)
         row = np.empty(seen.clear.shape, np.float32)

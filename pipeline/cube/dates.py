@@ -16,6 +16,8 @@ from pipeline.errors import ReadError
 
 _Found = TypeVar("_Found")
 
+_LINE = 16  # float32 in a line of the cache
+
 Gaps = tuple[tuple[str, str], ...]
 """Item and reason of each scene that could not be read."""
 
@@ -92,6 +94,16 @@ def read_dates(scenes: Sequence[Scene], band: int, grid: GeoBox) -> Dates:
         with reading(scene):
             read_into(here, counts[date])
     return Dates(counts, scaling)
+
+
+def make_spectra(dates: int, bands: int, pixels: int) -> NDArray[np.float32]:
+    """Return room for spectra (date, band, pixel), laid out for loops that take them whole.
+
+    Rows lie an odd number of cache lines apart. Were it a power of two, as with blocks of 512
+    pixels, a pixel's values would all compete for the same few lines, at thrice the time.
+    """
+    lines = -(-pixels // _LINE) | 1
+    return np.empty((dates, bands, lines * _LINE), np.float32)[..., :pixels]
 
 
 def reflectance(dates: Dates, clear: NDArray[np.bool_], out: NDArray[np.float32]) -> None:

@@ -89,9 +89,9 @@ def _enter(spectra, weights, out, x, weight, middle, lane, following):  # type: 
         for date in range(dates):
             weight[date, lane] = weights[date, pixel]
             total += weight[date, lane]
-        for band in range(bands):
-            out[band, pixel] = np.nan
         if total <= 0:
+            for band in range(bands):
+                out[band, pixel] = np.nan
             continue
         for band in range(bands):
             mean = 0.0

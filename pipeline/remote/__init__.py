@@ -4,7 +4,8 @@
     connection  one exchange with one host        patience  how long its faults are put up with
     signing     credentials, at the moment of reading
     fetch       documents and parts of files, asked again with care
-    parts       a file behind an address, read part by part       raster  rasters, through GDAL
+    parts       a file behind an address, read part by part       sound  whether its bytes are right
+    raster      rasters, through GDAL
 
 What a catalog says is not trusted, and neither is what a host sends (docs/network.md).
 """

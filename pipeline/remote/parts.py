@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +15,7 @@ from pipeline.files import Json
 from pipeline.remote.address import Access, check, is_address, shown
 from pipeline.remote.connection import Answer
 from pipeline.remote.fetch import FaultError, Wanted, fetch, is_page
+from pipeline.remote.sound import is_deflated, judge
 
 AHEAD = 1 << 16  # bytes: a small read brings this much, for another follows beside it
 _WHOLE = 1 << 24  # bytes of a file that is taken whole where a host cannot send parts
@@ -32,6 +33,22 @@ class Head:
     start: bytes = field(repr=False)
 
 
+@dataclass
+class _Page:
+    """A part of a file."""
+
+    start: int
+    content: bytes
+    agreed: bool = False
+    """Whether it came the same twice."""
+
+    def holds(self, start: int, end: int) -> bool:
+        return self.start <= start and end <= self.start + len(self.content)
+
+    def piece(self, start: int, end: int) -> bytes:
+        return self.content[start - self.start : end - self.start]
+
+
 class Parts:
     """The bytes of one file behind an address, for one thread."""
 
@@ -39,9 +56,9 @@ class Parts:
         self.href, self.access = href, access
         self.head = _head(href, access)
         self.twice = False
-        """Whether every part is asked for twice and must be the same: what a file says of itself
-        has no checksum, and a wrong word in it would go unseen."""
-        self._pages: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+        """Whether every part must come the same twice, checksum or not: what a file says of itself
+        has none, and a wrong word in it would go unseen."""
+        self._pages: deque[_Page] = deque([_Page(0, self.head.start, agreed=True)], _PAGES)
 
     def read(self, start: int, length: int) -> bytes:
         """Return bytes from a place in the file; fewer only at its end.
@@ -53,25 +70,51 @@ class Parts:
         end = min(start + length, self.head.size)
         if end <= start:
             return b""
-        if end <= len(self.head.start):
-            return self.head.start[start:end]
-        for (first, last), page in self._pages.items():
-            if first <= start and end <= last:
-                self._pages.move_to_end((first, last))
-                return page[start - first : end - first]
-        if end - start >= AHEAD:
-            return self._fetched(start, end)
-        last = min(start + AHEAD, self.head.size)
-        page = self._pages[start, last] = self._fetched(start, last)
-        if len(self._pages) > _PAGES:
-            self._pages.popitem(last=False)
-        return page[: end - start]
+        page = next((page for page in self._pages if page.holds(start, end)), None)
+        if page is None:
+            page = _Page(start, self._get(start, min(max(end, start + AHEAD), self.head.size)))
+            if end - start < AHEAD:
+                self._remember(page)
+        if not page.agreed and not self._believed(page.piece(start, end)):
+            self._settle(page, start, end)
+        return page.piece(start, end)
 
-    def _fetched(self, start: int, end: int) -> bytes:
-        def get() -> Head:
-            return _part(self.href, self.access, start, end, self.head)
+    def _get(self, start: int, end: int) -> bytes:
+        return _part(self.href, self.access, start, end, self.head).start
 
-        return (_agreed(get, self.href, self.access) if self.twice else get()).start
+    def _remember(self, page: _Page) -> None:
+        if len(self._pages) == _PAGES:
+            del self._pages[1]  # the beginning stays
+        self._pages.append(page)
+
+    def _believed(self, piece: bytes) -> bool:
+        """Return whether a piece can be believed at its first coming.
+
+        By its own checksum, if it has one; else by that of the connection, if that is secure.
+        """
+        if self.twice:
+            return False
+        if is_deflated(piece):
+            return judge(piece) == "sound"
+        return self.href.lower().startswith("https:")
+
+    def _settle(self, page: _Page, start: int, end: int) -> None:
+        """Ask again for a page, until a piece of it is sound or two readings agree."""
+        seen = {page.content}
+        for _ in range(max(self.access.tries, 1)):
+            page.content = self._get(page.start, page.start + len(page.content))
+            page.agreed = page.content in seen
+            if page.agreed or self._believed(page.piece(start, end)):
+                break
+            seen.add(page.content)
+        else:
+            raise _never_the_same(self.href)
+        if judge(page.piece(start, end)) == "damaged":
+            raise ReadError(
+                "is damaged where its host keeps it (a checksum is wrong)",
+                where=shown(self.href),
+                remedy="tell its provider, or leave its item out",
+            )
 
 
 class Reader(io.RawIOBase):
@@ -216,7 +259,11 @@ def _agreed(get: Callable[[], Head], href: str, access: Access) -> Head:
         if found in seen:
             return found
         seen.append(found)
-    raise ReadError(
+    raise _never_the_same(href)
+
+
+def _never_the_same(href: str) -> ReadError:
+    return ReadError(
         "is different at every reading",
         where=shown(href),
         remedy="run again later, or leave its item out",
