@@ -3,6 +3,7 @@
 import json
 import socket
 import threading
+from collections import OrderedDict
 from contextlib import contextmanager
 from functools import partial
 from http.server import (
@@ -18,6 +19,7 @@ import xarray as xr
 
 from pipeline.contracts import as_samples
 from pipeline.plan import Band, Sensor
+from pipeline.remote import connection, parts, patience
 
 collect_ignore = ["qgis"]  # run by QGIS, with its own Python
 
@@ -40,6 +42,14 @@ def only_this_machine(request, monkeypatch):
 
     for name in ("connect", "connect_ex"):
         monkeypatch.setattr(socket.socket, name, guarded(getattr(socket.socket, name)))
+
+
+@pytest.fixture(autouse=True)
+def no_memory_of_other_servers(monkeypatch):
+    """Forget what was learned of servers: a later one may get the same port."""
+    monkeypatch.setattr(connection, "_THREAD", connection._Thread())
+    monkeypatch.setattr(parts, "_KNOWN", OrderedDict())
+    monkeypatch.setattr(patience, "_BY_HOST", {})
 
 
 class _Quiet(SimpleHTTPRequestHandler):

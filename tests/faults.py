@@ -18,6 +18,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import rasterio
+
+from pipeline import remote
+from pipeline.remote import Access
+
 KINDS = ("429", "503", "reset", "timeout", "short", "length", "flipped", "page")
 SLOW = 0.8  # seconds that a "timeout" takes: longer than the tests let a client wait
 _PAGE = b"<!DOCTYPE html><html><body>Please sign in</body></html>"
@@ -195,3 +200,14 @@ def faulty(folder: Path, tls: ssl.SSLContext | None = None, **wanted):
 def http_date(seconds: float) -> str:
     """Return a moment from now as a header says it."""
     return formatdate(time.time() + seconds, usegmt=True)
+
+
+def only(*addresses, **given):
+    """Return access to servers of the test, and to nothing else."""
+    return Access(hosts=tuple(a.removeprefix("http://") for a in addresses), **given)
+
+
+def pixels(href, access):
+    """Return the pixels of a raster, as bytes."""
+    with rasterio.Env(**remote.GDAL_SETTINGS), remote.open_raster(href, access) as opened:
+        return opened.read(1).tobytes()

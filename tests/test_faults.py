@@ -14,7 +14,7 @@ from pipeline import remote
 from pipeline.cube import Imagery, make_scenes, read_reflectance
 from pipeline.errors import ReadError
 from pipeline.grid import Block, crop
-from pipeline.remote import Access, connection, fetch, patience
+from pipeline.remote import Access, fetch, patience
 
 SIDE, DATES, BANDS = 512, 6, 3
 SENSOR = make_sensor(CLASSES, bands=BANDS)
@@ -25,7 +25,6 @@ NAMES = list(SENSOR.bands)
 def hasty(monkeypatch):
     monkeypatch.setattr(fetch, "TIMEOUT", 0.3)
     monkeypatch.setattr(patience, "_LONGEST", 0.02)
-    monkeypatch.setattr(connection, "_THREAD", connection._Thread())
 
 
 @pytest.fixture(scope="module")

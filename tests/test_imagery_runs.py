@@ -75,6 +75,13 @@ def test_a_study_without_training_maps_its_evidence_and_claims_nothing(small, tm
         score(job(small, flow, out), {REGION: Reference(Path("none.tif"), None)}, QUIET)
 
 
+def test_a_catalog_may_be_named_from_the_folder_one_stands_in(small, tmp_path, monkeypatch):
+    monkeypatch.chdir(small.world.catalog.parent.parent)
+    near = job(small, evidence_only(tmp_path), tmp_path / "near", Path("catalog/catalog.json"))
+    far = job(small, evidence_only(tmp_path), tmp_path / "far")
+    assert run(near, QUIET)["digest"] == run(far, QUIET)["digest"]
+
+
 def test_half_of_what_learning_needs_is_refused(tmp_path, small):
     flow = evidence_only(tmp_path, model="albedo")
     with pytest.raises(PlanError, match="'training' is missing"):

@@ -57,9 +57,9 @@ def locate(given: str, wanted: Search, configs: Configs) -> Place:
             remedy=did_you_mean(Path(given).name, names),
         )
     open_hosts = [h for c in catalogs.values() if c.access == "open" for h in _hosts(c)]
-    return Place(
-        given, Access(local=True, hosts=tuple(dict.fromkeys([*open_hosts, *wanted.hosts])))
-    )
+    access = Access(local=True, hosts=tuple(dict.fromkeys([*open_hosts, *wanted.hosts])))
+    # Absolute, so that what its items name is found from wherever a worker stands.
+    return Place(str(Path(given).absolute()), access)
 
 
 def _known(name: str, catalog: Catalog, wanted: Search) -> Place:

@@ -8,6 +8,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import Context, copy_context
 from dataclasses import dataclass, replace
 from threading import local
 from typing import Any
@@ -50,12 +51,17 @@ class Source:
 
 @dataclass(frozen=True, eq=False)
 class Opened:
-    """An open file."""
+    """An open file, closed when it is let go of."""
 
     dataset: DatasetReader | Cube
     grid: GeoBox
     shape: tuple[int, int]
     dtype: np.dtype[Any]
+    context: Context
+    """Where it was opened: the reader behind it is known there, and must be where it is closed."""
+
+    def __del__(self) -> None:
+        self.context.run(self.dataset.close)
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,7 +210,7 @@ def _open(href: str, access: Access) -> Opened:
     code = dataset.crs.to_epsg()
     crs = f"EPSG:{code}" if code else dataset.crs.to_wkt()
     grid = GeoBox(dataset.shape, dataset.transform, crs)
-    return Opened(dataset, grid, dataset.shape, np.dtype(dataset.dtypes[0]))
+    return Opened(dataset, grid, dataset.shape, np.dtype(dataset.dtypes[0]), copy_context())
 
 
 class _Thread(local):

@@ -2,12 +2,12 @@
 
 import atexit
 import os
-from contextlib import suppress
+from contextvars import Context, copy_context
 from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
-from weakref import WeakSet, WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import numpy as np
 import rasterio
@@ -79,7 +79,7 @@ def _remote(href: str, access: Access, driver: str) -> DatasetReader:
         raise hidden_error(href) or _not_readable(href, driver) from error
     finally:
         parts.twice = False
-    _OPEN.add(dataset)
+    _OPEN[dataset] = copy_context()
     return dataset
 
 
@@ -159,16 +159,15 @@ _FILES = _Files()
 _NUMBERS = count()
 _PARTS: "WeakValueDictionary[str, Parts]" = WeakValueDictionary()
 _HELD: set[_Handle] = set()
-_OPEN: "WeakSet[DatasetReader]" = WeakSet()
+_OPEN: "WeakKeyDictionary[DatasetReader, Context]" = WeakKeyDictionary()
+"""With the context of its opening: rasterio knows the reader behind a file only there."""
 
 
 def _close_all() -> None:
     """Close what is still open: GDAL would call back into an interpreter that has gone."""
     with rasterio.Env():
-        for dataset in list(_OPEN):
-            # Whose thread has ended cannot be closed without an error that means nothing any more.
-            with suppress(SystemError):
-                dataset.close()
+        for dataset, context in list(_OPEN.items()):
+            context.run(dataset.close)
 
 
 atexit.register(_close_all)
