@@ -98,12 +98,12 @@ def load_study(path: Path, configs: Configs) -> Study:
     PlanError : anything wrong in the workflow or in a configuration it names.
     """
     workflow = load_workflow(path)
-    sensor = cube.join_sensors(
-        {
-            name: configs.sensor(name)
-            for name in (workflow.sensor, *(a.sensor for a in workflow.also))
-        }
-    )
+    asked = {workflow.sensor: workflow.composite}
+    asked |= {more.sensor: more.composite for more in workflow.also}
+    sensors = {name: configs.sensor(name) for name in asked}
+    for name, composite in asked.items():
+        cube.check_composite(sensors[name], composite)
+    sensor = cube.join_sensors(sensors)
     names: dict[str, None] = {}
     if workflow.learns:
         names = dict.fromkeys([workflow.learning.model, *workflow.learning.validation.baselines])

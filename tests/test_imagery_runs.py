@@ -122,7 +122,15 @@ def pixels_of(item: Path, like: Path) -> int:
         return int(rasterize([shape], found.shape, transform=found.transform).sum())
 
 
-@pytest.mark.parametrize("damage", ["missing", "cut short", "pixels"])
+def forget_checksums(item: Path) -> None:
+    path = next(item.glob("*.json"))
+    document = json.loads(path.read_text())
+    for asset in document["assets"].values():
+        del asset["file:checksum"], asset["file:size"]
+    path.write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut short", "replaced", "pixels"])
 def test_what_cannot_be_read_stops_the_run_by_name_unless_it_is_allowed(
     small, own, tmp_path, damage
 ):
@@ -133,7 +141,10 @@ def test_what_cannot_be_read_stops_the_run_by_name_unless_it_is_allowed(
         band.unlink()
     elif damage == "cut short":
         band.write_bytes(content[:200])
-    else:  # the header stays whole, the pixels do not decode
+    elif damage == "replaced":  # a whole raster, but not the one the catalog gave a checksum of
+        shutil.copy(item / "swir22.tif", band)
+    else:  # the header stays whole, the pixels do not decode, and no checksum tells beforehand
+        forget_checksums(item)
         content[len(content) // 2 :] = bytes(len(content) - len(content) // 2)
         band.write_bytes(content)
     with pytest.raises(ReadError, match=item.name):
@@ -180,6 +191,8 @@ def test_a_locked_run_uses_what_was_locked_and_refuses_what_changed(small, own, 
     shutil.copytree(first_item(own), new)
     assert run(job(small, flow, out, own, locked=True), QUIET)["digest"] == first["digest"]
 
+    forget_checksums(first_item(own))
+    first = run(job(small, flow, out, own), QUIET)
     band = first_item(own) / "red.tif"
     kept = band.read_bytes()
     with rasterio.open(band, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as target:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from pipeline import store
 from pipeline.errors import OutputError
@@ -54,12 +55,18 @@ def test_blocks_lie_in_chunks_of_their_own(path):
         store.write(path, block, maps_of(block))
     chunks = [p for p in (path / "maps" / "clay" / "c").rglob("*") if p.is_file()]
     assert len(chunks) == len(BLOCKS)
-    opened = store.open_lazily(path)
+
+
+def test_a_store_is_plain_zarr_and_keeps_what_was_noted_of_a_block(path):
+    for block in BLOCKS:
+        store.write(path, block, maps_of(block), [block.name])
+    opened = xr.open_zarr(path / "maps", consolidated=False)
     assert opened["clay"].dims == ("y", "x")
     assert opened["clay"].shape == SHAPE
     np.testing.assert_array_equal(
         opened["score"][BLOCKS[3].slices].values, maps_of(BLOCKS[3])["score"]
     )
+    assert store.notes(path, BLOCKS[3]) == [BLOCKS[3].name]
 
 
 @pytest.mark.parametrize("name", ["score", "clay", "class"])

@@ -15,10 +15,11 @@ from shapely.geometry import box, shape
 
 from pipeline import remote
 from pipeline.cube.source import Source, opened
+from pipeline.errors import ReadError
 from pipeline.files import Json
 from pipeline.plan import Band, Sensor
-from pipeline.remote import Access
 
+_SHA256 = "1220"  # how a multihash of 32 bytes of SHA-256 begins
 _TWIN = "-jp2"  # Earth Search lists the original of each asset under this ending
 _SLACK = 0.05  # degrees: footprints are simplified
 _STEP = 1e-3  # pixels by which a declared grid may differ from the file's
@@ -63,17 +64,32 @@ def declared(asset: pystac.Asset, number: int = 1) -> dict[str, float]:
     return found
 
 
-def stamp(href: str, access: Access) -> dict[str, Json]:
+def stamp(asset: pystac.Asset, source: Source) -> dict[str, Json]:
     """Return what tells a changed asset from the same one, wherever it lies.
 
     Its address is given less its signature, a file of this machine by its name.
 
     Raises
     ------
-    ReadError : it cannot be read.
+    ReadError : it cannot be read, or is not the file that the asset declares: of another size
+        (`file:size`), or, where it lies on this machine, with another SHA-256 (`file:checksum`).
     """
+    href = source.href
     shown = href.split("?", 1)[0] if remote.is_address(href) else Path(href).name
-    return {"href": shown, **remote.stamp(href, access)}
+    found = remote.stamp(href, source.access)
+    said = asset.extra_fields
+    checksum = str(said.get("file:checksum", ""))
+    promised = {"size": said.get("file:size")}
+    if checksum.startswith(_SHA256):
+        promised["sha256"] = checksum.removeprefix(_SHA256)
+    for what, value in promised.items():
+        if value is not None and what in found and found[what] != value:
+            raise ReadError(
+                f"is not the file its item declares: its {what} is {found[what]}, not {value}",
+                where=f"{source.label} ({shown})",
+                remedy="fetch the asset again, or leave its item out",
+            )
+    return {"href": shown, **found}
 
 
 def bands_of(item: pystac.Item, sensor: Sensor) -> dict[str, tuple[str, Band]]:

@@ -179,12 +179,12 @@ def _make(item: pystac.Item, rules: Rules, access: Access, observed: int | None)
                 where=source.label,
                 remedy="leave the item out: its address or its footprint is wrong",
             )
+    stamps: dict[str, Json] = {
+        _key(source): stamp(item.assets[_key(source)], source) for source in read.values()
+    }
     calibrated = calibrate(item, bands, masks, rules, observed)
     reason = None if calibrated.decided else "its offset cannot be decided from what it offers"
-    notes: dict[str, Json] = {
-        "assets": {_key(source): stamp(source.href, access) for source in read.values()},
-        "counts": calibrated.counts,
-    }
+    notes: dict[str, Json] = {"assets": stamps, "counts": calibrated.counts}
     if told := _told_grids(item, read.values()):
         notes["grid"] = told
     when = item.datetime or item.common_metadata.start_datetime
