@@ -41,7 +41,7 @@ class Bad:
         self.out = folder / "out"
 
     def item(self, number: int = 0) -> Path:
-        return sorted(p for p in self.catalog.parent.rglob("*nevada*.json"))[number]
+        return sorted(p for p in self.catalog.parent.rglob("S2X*nevada*.json"))[number]
 
     def edit_sites(self, change) -> None:
         path = self.catalog.parent / "demo_nevada_sites.gpkg"

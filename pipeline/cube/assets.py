@@ -14,7 +14,7 @@ from shapely.errors import ShapelyError
 from shapely.geometry import box, shape
 
 from pipeline import remote
-from pipeline.cube.source import Source, opened
+from pipeline.cube.source import Source, opened, told
 from pipeline.errors import ReadError
 from pipeline.files import Json
 from pipeline.plan import Band, Sensor
@@ -76,7 +76,8 @@ def stamp(asset: pystac.Asset, source: Source) -> dict[str, Json]:
     """
     href = source.href
     shown = href.split("?", 1)[0] if remote.is_address(href) else Path(href).name
-    found = remote.stamp(href, source.access)
+    with told(source):
+        found = remote.stamp(href, source.access)
     said = asset.extra_fields
     checksum = str(said.get("file:checksum", ""))
     promised = {"size": said.get("file:size")}

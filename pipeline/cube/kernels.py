@@ -72,8 +72,9 @@ def _beside_nothing(values, nodata, row, column):  # type: ignore[no-untyped-def
 
 
 @_kernel
-def mean(values, nodata, u, v, wide, tall, out):  # type: ignore[no-untyped-def]
-    """Write the mean over `wide` and `tall` pixels to each side; half of the area must be there."""
+def mean(values, nodata, u, v, reach, out):  # type: ignore[no-untyped-def]
+    """Write the mean over `reach` (columns, rows) to each side; half of the area must be there."""
+    wide, tall = reach
     height, width = values.shape
     enough = 0.5 * (2.0 * wide) * (2.0 * tall)
     for y in range(out.shape[0]):

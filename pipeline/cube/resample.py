@@ -139,7 +139,7 @@ def resample(
         nearest(values, nothing, at.u, at.v, out)
     elif max(size) >= _AVERAGE_FROM:
         wide, tall = (at.u.dtype.type(np.rint(max(s, 1.0) / 2 * _SNAP) / _SNAP) for s in size)
-        mean(values, nothing, at.u, at.v, wide, tall, out)
+        mean(values, nothing, at.u, at.v, (wide, tall), out)
     else:
         bilinear(values, nothing, at.u, at.v, out)
     return out

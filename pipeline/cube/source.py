@@ -85,7 +85,7 @@ def opened(source: Source) -> Opened:
     ------
     ReadError : it cannot be opened, has no CRS, or lacks the band.
     """
-    with _told(source):
+    with told(source):
         file = _THREAD.open(source.href, source.access)
         if source.number > file.dataset.count:
             raise ReadError(
@@ -178,13 +178,13 @@ def read_pixels(source: Source, window: Window, out: NDArray[Any]) -> None:
     for left in reversed(range(tries)):
         try:
             file = opened(source)
-            with _told(source):
+            with told(source):
                 file.dataset.read(
                     source.number, window=window, out=out, resampling=Resampling.nearest
                 )
             return
         except ReadError as error:
-            with _told(source):
+            with told(source):
                 forget(source.href)  # raises what kept the bytes, if none came
             _THREAD.drop(source.href)
             if not left or not _undecoded(error):
@@ -225,7 +225,7 @@ class _Thread(local):
         if file is None or known != (access, version):
             file = _open(href, access)
         self._files[href] = (access, version), file
-        if len(self._files) > _OPEN_FILES:
+        while len(self._files) > _OPEN_FILES:
             self._files.popitem(last=False)
         return file
 
@@ -248,7 +248,7 @@ def _version(href: str) -> object:
 
 
 @contextmanager
-def _told(source: Source) -> Iterator[None]:
+def told(source: Source) -> Iterator[None]:
     """Say which item and asset could not be read."""
     try:
         yield
