@@ -136,7 +136,7 @@ def sensors(configs: Own = None) -> None:
         from pipeline.tables import sensor_tables
 
         tables = sensor_tables(Configs.at(configs))
-    _say(tables)
+    _say(tables.rstrip())
 
 
 @app.command()
