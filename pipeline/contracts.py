@@ -20,10 +20,6 @@ Samples = NewType("Samples", xr.Dataset)
 """`layers` (sample, layer) float32, `label` and `region` (sample), `x`, `y` (sample, metres in the
 region's CRS); attrs plan."""
 
-Prospectivity = NewType("Prospectivity", xr.Dataset)
-"""`score` (class, y, x), `spread` (y, x) of the winning class and `support` (y, x), float32 in
-0..1, NaN = not mapped; attrs crs."""
-
 
 def as_reflectance(data: xr.Dataset) -> Reflectance:
     """Check a Dataset as Reflectance; raise TypeError naming what is off."""
@@ -49,15 +45,6 @@ def as_samples(data: xr.Dataset) -> Samples:
     for name in ("label", "region", "x", "y"):
         _dims(data, name, ("sample",))
     return Samples(data)
-
-
-def as_prospectivity(data: xr.Dataset) -> Prospectivity:
-    """Check a Dataset as Prospectivity; raise TypeError naming what is off."""
-    _dims(data, "score", ("class", "y", "x"), np.float32)
-    _dims(data, "spread", ("y", "x"), np.float32)
-    _dims(data, "support", ("y", "x"), np.float32)
-    _attrs(data, ("crs",))
-    return Prospectivity(data)
 
 
 def _dims(data: xr.Dataset, name: str, dims: tuple[str, ...], dtype: type | None = None) -> None:

@@ -194,7 +194,7 @@ def _look(wanted: Wanted, outline: Geometry, region: str, lock: Lock | None) -> 
         told = "; ".join(f"{item}: {reason}" for item, reason in sorted(reasons.items()))
         raise CatalogError(
             f"no item is left for region {region} ({told})",
-            where=wanted.place.href,
+            where=wanted.place.shown,
             remedy="widen the search, or look at the items and set search.trust",
         )
     read = (i for i in items.items if i.id not in made.dropped)

@@ -10,6 +10,7 @@ from conftest import stac_item, three_bands, write_catalog
 from shapely.geometry import box
 from stac_geoparquet.arrow import parse_stac_items_to_arrow, to_parquet
 
+from pipeline import remote
 from pipeline.catalog import compare_stamps, essence, from_lock, locate, search, verify
 from pipeline.catalog.canonical import canonical, unsigned
 from pipeline.errors import CatalogError
@@ -216,3 +217,22 @@ def test_a_real_item_is_the_same_from_its_file_and_from_a_table(tmp_path):
         place = locate(str(tmp_path / name), Search(), Configs.at())
         found.append(search(place, Search(), sensor, region, "here"))
     assert found[0].digest == found[1].digest
+
+
+def test_an_open_bucket_is_read_over_https_where_the_catalog_is_known_for_it():
+    place = locate("earth-search", Search(), Configs.at())
+    asset = {"href": "s3://copernicus-dem-30m/Copernicus_DSM_N00/tile.tif"}
+    href = place.href_of(asset)
+    assert href == "https://copernicus-dem-30m.s3.amazonaws.com/Copernicus_DSM_N00/tile.tif"
+    assert remote.check(href, place.access, "item") == href
+    other = {"href": "s3://another-bucket/tile.tif"}
+    assert place.href_of(other) == other["href"]
+
+
+@pytest.mark.parametrize("content", ["not json", '{"stac_version": "1.0.0", "type": "Catalog"}'])
+def test_a_signature_in_the_address_of_a_catalog_is_never_told(web, tmp_path, content):
+    (tmp_path / "catalog.json").write_text(content)
+    with pytest.raises(CatalogError) as caught:
+        locked(f"{web}/catalog.json?sig=SECRET")
+    assert "SECRET" not in str(caught.value)
+    assert f"{web}/catalog.json" in str(caught.value)

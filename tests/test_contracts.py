@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from pipeline.contracts import as_evidence, as_prospectivity, as_reflectance, as_samples
+from pipeline.contracts import as_evidence, as_reflectance, as_samples
 
 ORIGIN = {"units": "1", "formula": "r1 / r2", "source": "somebody"}
 
@@ -25,18 +25,6 @@ def evidence():
     return xr.Dataset({"clay": layer}, attrs={"crs": "EPSG:32611"})
 
 
-def prospectivity():
-    plane = (("y", "x"), np.zeros((3, 4), np.float32))
-    return xr.Dataset(
-        {
-            "score": (("class", "y", "x"), np.zeros((2, 3, 4), np.float32)),
-            "spread": plane,
-            "support": plane,
-        },
-        attrs={"crs": "EPSG:32611"},
-    )
-
-
 def samples():
     return xr.Dataset(
         {
@@ -49,7 +37,6 @@ def samples():
 GOOD = {
     as_reflectance: reflectance,
     as_evidence: evidence,
-    as_prospectivity: prospectivity,
     as_samples: samples,
 }
 
@@ -72,8 +59,6 @@ def test_what_is_right_passes_unchanged(check, make):
         (as_evidence, evidence().drop_attrs(deep=False), "attribute crs"),
         (as_evidence, evidence().assign(bare=evidence()["clay"].drop_attrs()), "bare lacks"),
         (as_evidence, evidence().astype(np.float64), "float64"),
-        (as_prospectivity, prospectivity().drop_vars("support"), "support is missing"),
-        (as_prospectivity, prospectivity().isel({"class": 0}), "dims"),
         (as_samples, samples().drop_vars("region"), "region is missing"),
         (as_samples, samples().astype(np.float64), "float64"),
     ],

@@ -396,3 +396,12 @@ def test_a_file_that_says_nothing_of_its_place_is_refused(tmp_path: Path) -> Non
     placeless = scene(tmp_path, "a", counts(1), crs=None)
     with pytest.raises(ReadError, match=r"item a, asset red .*has no coordinate system"):
         read([placeless], grid())
+
+
+def test_finer_pixels_are_averaged_and_not_sampled(tmp_path: Path) -> None:
+    """60 m from 10 m is the mean of 36 counts; interpolation would see four of them."""
+    fine = counts(7, (120, 180))
+    coarse = GeoBox((20, 30), from_origin(LEFT, TOP, 60.0, 60.0), UTM)
+    found = read([scene(tmp_path, "fine", fine, resolution=10.0)], coarse)
+    means = fine.reshape(20, 6, 30, 6).mean(axis=(1, 3)) * 1e-4 - 0.1
+    np.testing.assert_allclose(found["reflectance"].values[0], means, atol=2e-6)

@@ -65,7 +65,7 @@ def search(
     RegionError : there are items, but all lie outside the region.
     """
     query = query_of(place.name, wanted, sensor, outline)
-    with _one_sentence(place.href):
+    with _one_sentence(place):
         offered = offer(place, query)
         _all_there(place, offered, query.collections if query.named else ())
         applied = _filtered_by(place, offered, wanted)
@@ -73,7 +73,7 @@ def search(
         chosen = choose(candidates, query, wanted, sensor, applied == "catalog")
     items = _items([c for c in chosen if c.reason is None], place, sensor)
     if not items:
-        raise _nothing_fits(place.href, region, [c.reason for c in chosen if c.reason])
+        raise _nothing_fits(place.shown, region, [c.reason for c in chosen if c.reason])
     asked = wanted.model_dump(mode="json", exclude={"catalog"})
     asked["collections"] = list(query.collections)
     if applied:
@@ -114,7 +114,7 @@ def _filtered_by(place: Place, offered: Offered, wanted: Search) -> str | None:
             return "catalog"
         raise CatalogError(
             f"it cannot filter, and search.filter cannot be decided here ({error})",
-            where=place.href,
+            where=place.shown,
             remedy="use logic, comparisons, in, between, isNull, like and s_intersects only",
         ) from error
     return "catalog and client" if offered.filtered else "client"
@@ -124,29 +124,30 @@ def _all_there(place: Place, offered: Offered, wanted: tuple[str, ...]) -> None:
     if missing := sorted(set(wanted) - offered.collections):
         raise CatalogError(
             f"it has no collection {', '.join(missing)}",
-            where=place.href,
+            where=place.shown,
             remedy="mend search.collections; it offers "
             + (", ".join(sorted(offered.collections)) or "none"),
         )
 
 
 @contextmanager
-def _one_sentence(catalog: str) -> Iterator[None]:
+def _one_sentence(place: Place) -> Iterator[None]:
     """Say in one sentence whatever is wrong in what a catalog holds: nothing in it is trusted."""
     try:
         yield
     except ReadError as error:
         raise CatalogError(error.what, where=error.where, remedy=error.remedy) from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise _unusable(catalog, error) from error
+        raise _unusable(place, error) from error
     except (pystac.STACError, pystac.STACTypeError, APIError, ShapelyError) as error:
-        raise _unusable(catalog, error) from error
+        raise _unusable(place, error) from error
 
 
-def _unusable(catalog: str, error: Exception) -> CatalogError:
+def _unusable(place: Place, error: Exception) -> CatalogError:
+    told = str(error).replace(place.href, place.shown)
     return CatalogError(
-        f"is not a usable STAC catalog ({error})",
-        where=catalog,
+        f"is not a usable STAC catalog ({told})",
+        where=place.shown,
         remedy="give --catalog the catalog.json of a static catalog, the root of a STAC API, or a "
         "file of items",
     )

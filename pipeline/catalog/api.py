@@ -75,11 +75,11 @@ def search_api(root: Document, place: Place, query: Query) -> Offered:
         try:
             offers = few(_pages(client, root, query, place.href, filtered))
         except ReadError:
-            _all_there(client, set(query.collections), place.href)
+            _all_there(client, set(query.collections), place.shown)
             raise
         silent = set(query.collections) - {o.content.get("collection") for o in offers}
         if silent and (query.named or not offers):
-            _all_there(client, silent, place.href)
+            _all_there(client, silent, place.shown)
     return Offered(offers, frozenset(query.collections), filtered)
 
 

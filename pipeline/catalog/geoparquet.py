@@ -60,7 +60,7 @@ def _opened(place: Place) -> BinaryIO:
         return Path(place.href).open("rb")
     except OSError as error:
         raise ReadError(
-            f"cannot be read ({error.strerror})", where=place.href, remedy="check the path"
+            f"cannot be read ({error.strerror})", where=place.shown, remedy="check the path"
         ) from error
 
 

@@ -90,7 +90,7 @@ def item_of(entry: Mapping[str, Any], place: Place) -> pystac.Item:
         content: Document = {"stac_version": "1.0.0", "stac_extensions": [], "bbox": None}
         content |= {"type": "Feature", "geometry": None, **entry["item"], "links": []}
         content["assets"] = {
-            name: asset | {"href": whole(base, _href(asset, place.alternate))}
+            name: asset | {"href": whole(base, place.href_of(asset))}
             for name, asset in content["assets"].items()
         }
         with catch_warnings():
@@ -246,11 +246,6 @@ def _near(href: str | None, root: str) -> str | None:
     if href is None or not href.startswith(folder):
         return href
     return "./" + href.removeprefix(folder)
-
-
-def _href(asset: Mapping[str, Any], alternate: str | None) -> str:
-    other = asset.get("alternate", {}).get(alternate) if alternate else None
-    return str(other["href"] if other else asset["href"])
 
 
 def _instant(item: pystac.Item) -> datetime:

@@ -1,8 +1,10 @@
 """Which catalog a user means, and how what it names may be read."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from pipeline import remote
@@ -22,6 +24,22 @@ class Place:
     """Its name in configs/catalogs/, if it is one of those."""
     alternate: str | None = None
     """Name of the alternate href to read, where assets offer one."""
+    https: tuple[tuple[str, str], ...] = ()
+    """How addresses that begin in one way (an open bucket, s3://) begin over https."""
+
+    @property
+    def shown(self) -> str:
+        """Where it is, without what may be secret in an address."""
+        return remote.shown(self.href)
+
+    def href_of(self, asset: Mapping[str, Any]) -> str:
+        """Return the href of an asset as it is to be read here."""
+        other = asset.get("alternate", {}).get(self.alternate) if self.alternate else None
+        href = str(other["href"] if other else asset["href"])
+        for start, secure in self.https:
+            if href.startswith(start):
+                return secure + href.removeprefix(start)
+        return href
 
     @property
     def documents(self) -> Access:
@@ -70,7 +88,7 @@ def _known(name: str, catalog: Catalog, wanted: Search) -> Place:
         signing=catalog.signing,
         trusted=_hosts(catalog),  # and not the hosts that a workflow adds
     )
-    return Place(catalog.address, access, name, catalog.alternate)
+    return Place(catalog.address, access, name, catalog.alternate, tuple(catalog.https.items()))
 
 
 def _hosts(catalog: Catalog) -> tuple[str, ...]:

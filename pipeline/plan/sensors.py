@@ -160,6 +160,8 @@ class Catalog(Plan):
     """Address that gives signatures."""
     alternate: str | None = None
     """Name of the alternate href to read, where an asset's own cannot be."""
+    https: dict[str, str] = {}
+    """How addresses that begin in one way (an open bucket, s3://name/) begin over https."""
     source: str
 
     @model_validator(mode="after")
