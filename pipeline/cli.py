@@ -47,7 +47,7 @@ Own = Annotated[
     typer.Option(
         "--configs",
         envvar="PROSPECTRA_CONFIGS",
-        help="A folder of your own sensors/, indices/, models/, regions/, styles/.",
+        help="A folder of your own catalogs/, sensors/, indices/, models/, regions/, styles/.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]

@@ -17,6 +17,9 @@ from pipeline.files import Json
 from pipeline.grid import region_grid
 from pipeline.plan import Composite, Configs, Region, Search, Sensor, Workflow
 from pipeline.region import in_degrees, outline_of, projected, unknown_crs
+from pipeline.remote import look_again, require_credentials
+
+_MOST_PIXELS = 4_000_000_000  # of one region's grid; its maps still have to fit on a disk
 
 Lock = Mapping[str, Any]
 """What was searched in a region, and what became of every item."""
@@ -123,8 +126,15 @@ def wanted_terrain(workflow: Workflow, given: str, configs: Configs) -> Wanted |
     asked = workflow.terrain
     if asked is None:
         return None
+    sensor = configs.sensor(asked.sensor)
+    if sensor.quantity != "elevation":
+        raise PlanError(
+            f"the sensor '{asked.sensor}' gives {sensor.quantity}, not elevation",
+            where=f"workflow {workflow.name}, terrain.sensor",
+            remedy="name one that does, such as copernicus-dem",
+        )
     place = catalog.locate(asked.search.catalog or given, asked.search, configs)
-    return Wanted(asked.sensor, configs.sensor(asked.sensor), asked.search, Composite(), place)
+    return Wanted(asked.sensor, sensor, asked.search, Composite(), place)
 
 
 def prepare(
@@ -147,6 +157,7 @@ def prepare(
     CatalogError, RegionError, ReadError : see `pipeline.catalog.search` and `cube.make_scenes`.
     """
     outline = outline_of(region)
+    look_again()  # a file that changed on its host since an earlier study must be seen as it is now
     found = tuple(_look(wanted, outline, name, lock) for wanted in imagery)
     grid, drawn = _lay(outline, found[0].imagery, workflow)
     if terrain is None:
@@ -172,6 +183,7 @@ def _corrected(found: Found, relief: Found, grid: GeoBox) -> Found:
 
 def _look(wanted: Wanted, outline: Geometry, region: str, lock: Lock | None) -> Found:
     """Find one sensor's items and turn them into scenes."""
+    require_credentials(wanted.place.access)  # before a search that could take minutes
     lonlat = in_degrees(outline)
     if lock is None:
         items = catalog.search(wanted.place, wanted.search, wanted.sensor, lonlat, region)
@@ -268,4 +280,11 @@ def _lay(
             remedy="name a projected one, such as the UTM zone of the region",
         )
     grid = region_grid(laid, wanted.resolution or resolution, anchor if native else (0.0, 0.0))
+    rows, columns = grid.shape
+    if rows * columns > _MOST_PIXELS:
+        raise PlanError(
+            f"the grid would have {rows} x {columns} pixels, more than {_MOST_PIXELS:.0e}",
+            where=f"workflow {workflow.name}, grid.resolution",
+            remedy="give a coarser resolution (metres), or cut the region into several",
+        )
     return grid, laid.geom

@@ -76,12 +76,12 @@ def region_products(study: Study, folder: Path) -> tuple[Product, ...]:
             for name in study.layers.mapped
         ),
         *(
-            Product(name, "support", _share_title(name), folder / f"{name}.tif")
+            Product(name, "share", _share_title(name), folder / f"{name}.tif")
             for name in study.shares
         ),
         Product(
             "clear_count",
-            "evidence",
+            "count",
             "Clear dates behind each pixel",
             folder / "clear_count.tif",
             description="dates that every band's composite rests on, by the quality masks",
@@ -131,7 +131,9 @@ def _write_map(
 ) -> None:
     """Write a map as a COG that says itself what it is and what it was made from."""
     run_id, software = origin
-    encoding = {"class": CLASSES, "evidence": EVIDENCE}.get(product.kind, QUANTISED)
+    encoding = {"class": CLASSES, "evidence": EVIDENCE, "count": EVIDENCE}.get(
+        product.kind, QUANTISED
+    )
     tags = {
         "PROSPECTRA_RUN": run_id,
         "PROSPECTRA_VERSION": software["prospectra"],

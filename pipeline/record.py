@@ -20,7 +20,7 @@ from pipeline.catalog import essence
 from pipeline.errors import CatalogError, OutputError, TrainingError
 from pipeline.files import Json
 from pipeline.ground import Ground
-from pipeline.plan import Region, Search, Training
+from pipeline.plan import Composite, Region, Search, Training
 from pipeline.publish import Finished
 from pipeline.study import Study
 
@@ -180,6 +180,8 @@ def make(
             "titles": {name: region.title for name, region in study.regions.items()},
         },
         "sensor": {"name": workflow.sensor, "title": study.sensor.title},
+        "composites": {name: composite_told(how) for name, how in workflow.composites.items()},
+        "workflow": workflow.model_dump(mode="json"),
         "items": {name: _told(ground.lock) for name, ground in grounds.items()},
         "classes": list(workflow.classes),
         "products": {done.region: _products(done) for done in finished},
@@ -188,6 +190,26 @@ def make(
         "caveats": list(workflow.caveats),
         "versions": versions(),
     }
+
+
+def composite_told(composite: Composite) -> str:
+    """Return in words how dates became one picture."""
+    method = composite.method.replace("-", " ")
+    if composite.method == "percentile":
+        method = f"percentile {composite.percentile:g}"
+    told = [f"{method} of the clear dates"]
+    masks = composite.masks
+    if masks.drop is not None:
+        told.append(f"dropped where flagged {', '.join(masks.drop) or 'nothing'}")
+    told += [f"{flag} grown by {metres:g} m" for flag, metres in sorted(masks.dilate.items())]
+    if masks.bright_guard:
+        told.append("ground that is flagged as cloud on nearly every date is kept as bright")
+    if composite.illumination != "none":
+        told.append(
+            f"light on slopes corrected ({composite.illumination}) where a band follows the sun; "
+            "which band of which date is in the item lock"
+        )
+    return "; ".join(told)
 
 
 def model(study: Study, chosen: Json) -> dict[str, Json]:

@@ -81,8 +81,8 @@ def _maps(products: Sequence[Mapping[str, Any]], folder: Path) -> dict[str, Any]
 
     Where nothing but evidence was mapped, the evidence is what is shown.
     """
-    linked = [p for p in products if p["kind"] == "evidence"]
-    shown = [p for p in products if p["kind"] != "evidence"]
+    linked = [p for p in products if p["kind"] in ("evidence", "count")]
+    shown = [p for p in products if p not in linked]
     if not any(p["kind"] == "class" for p in shown):
         shown, linked = [*products], []
     return {

@@ -8,13 +8,17 @@ nothing. A study that names no training maps its evidence and learns nothing.
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from pipeline import files, record, store
 from pipeline.blocks import run_blocks
+from pipeline.errors import CatalogError
 from pipeline.ground import Ground
 from pipeline.job import WORK, Job, Ready, Told, make_ready, require_readable
 from pipeline.learn import fit_model, take_samples, try_model
@@ -22,6 +26,7 @@ from pipeline.model import load
 from pipeline.products import publish_region
 from pipeline.publish import Finished
 from pipeline.publish.stac import write_collection
+from pipeline.remote import traffic
 from pipeline.report import write_report
 from pipeline.study import derivation
 from pipeline.tasks import MapBlock, map_fills
@@ -53,18 +58,20 @@ def run(job: Job, told: Told) -> dict[str, Any]:
         timings: dict[str, float] = {}
         learned = learn(ready, timings) if ready.study.workflow.learns else None
         record.begin(job.out, ready.grounds)
-        finished, coverage = [], {}
+        finished, coverage, mapped = [], {}, {}
         for name in ready.study.workflow.mapping.regions:
             ground, folder = ready.grounds[name], job.out / name
             with timed(timings, f"map {name}"):
                 maps, coverage[name] = map_region(ready, ground, learned and learned.model)
+                mapped[name] = share_mapped(ready, ground, maps)
             with timed(timings, f"publish {name}"):
                 origin = record.origin(ready.identity)
                 finished.append(publish_region(ready.study, ground, maps, folder, origin, told))
         with timed(timings, "record"):
-            made = conclude(ready, finished, learned) | {"coverage": coverage}
+            told_of = {"coverage": coverage, "mapped": mapped}
+            made = conclude(ready, finished, learned) | told_of
             write_report(made, job.out)
-        done = record.finish(job.out, made, timings)
+        done = record.finish(job.out, made, timings | network())
         shutil.rmtree(job.out / WORK)
     return done
 
@@ -110,6 +117,32 @@ def map_region(ready: Ready, ground: Ground, model: Path | None) -> tuple[Path, 
     progress = partial(ready.told, f"map {ground.name}")
     gaps = run_blocks(task, ready.job.blocks(ground.shape), ready.job.workers, progress)
     return maps, require_readable(ground, (gap for block in gaps for gap in block))
+
+
+def share_mapped(ready: Ready, ground: Ground, maps: Path) -> float:
+    """Return the share of a region's pixels that are clear on at least one date, 0..1.
+
+    Raises
+    ------
+    CatalogError : none is, so that there is nothing to map.
+    """
+    counts, within, clear = store.read(maps, "clear_count"), 0, 0
+    for block in ready.job.blocks(ground.shape):
+        here = counts[block.slices]
+        within += int(np.isfinite(here).sum())
+        clear += int((here > 0).sum())
+    if clear == 0:
+        raise CatalogError(
+            f"no pixel of it is clear on any of {len(ground.items.items)} dates",
+            where=f"region {ground.name}",
+            remedy="widen the search to other dates, or look at what composite.masks drops",
+        )
+    return clear / within
+
+
+def network() -> dict[str, float]:
+    """Return what this process has asked of the network, for the record; workers count apart."""
+    return {f"network {what}": count for what, count in asdict(traffic()).items()}
 
 
 @contextmanager

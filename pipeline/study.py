@@ -98,10 +98,8 @@ def load_study(path: Path, configs: Configs) -> Study:
     PlanError : anything wrong in the workflow or in a configuration it names.
     """
     workflow = load_workflow(path)
-    asked = {workflow.sensor: workflow.composite}
-    asked |= {more.sensor: more.composite for more in workflow.also}
-    sensors = {name: configs.sensor(name) for name in asked}
-    for name, composite in asked.items():
+    sensors = {name: configs.sensor(name) for name in workflow.composites}
+    for name, composite in workflow.composites.items():
         cube.check_composite(sensors[name], composite)
     sensor = cube.join_sensors(sensors)
     names: dict[str, None] = {}

@@ -3,7 +3,6 @@
 import json
 import socket
 import threading
-from collections import OrderedDict
 from contextlib import contextmanager
 from functools import partial
 from http.server import (
@@ -19,7 +18,7 @@ import xarray as xr
 
 from pipeline.contracts import as_samples
 from pipeline.plan import Band, Sensor
-from pipeline.remote import connection, parts, patience
+from pipeline.remote import connection, look_again, patience
 
 collect_ignore = ["qgis"]  # run by QGIS, with its own Python
 
@@ -48,7 +47,7 @@ def only_this_machine(request, monkeypatch):
 def no_memory_of_other_servers(monkeypatch):
     """Forget what was learned of servers: a later one may get the same port."""
     monkeypatch.setattr(connection, "_THREAD", connection._Thread())
-    monkeypatch.setattr(parts, "_KNOWN", OrderedDict())
+    look_again()
     monkeypatch.setattr(patience, "_BY_HOST", {})
 
 

@@ -23,7 +23,7 @@ import rasterio
 from pipeline import remote
 from pipeline.remote import Access
 
-KINDS = ("429", "503", "reset", "timeout", "short", "length", "flipped", "page")
+KINDS = ("429", "503", "reset", "timeout", "short", "length", "elsewhere", "flipped", "page")
 SLOW = 0.8  # seconds that a "timeout" takes: longer than the tests let a client wait
 _PAGE = b"<!DOCTYPE html><html><body>Please sign in</body></html>"
 
@@ -129,6 +129,8 @@ class _Handler(BaseHTTPRequestHandler):
             last = min(last, len(content) - 1)
             if first > last:
                 return self.say(416, b"")
+            if fault == "elsewhere":  # another part than was asked for, and it says so
+                first, last = (first + 1, min(last + 1, len(content) - 1))
             extra["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
             status, content = 206, content[first : last + 1]
         length = len(content)

@@ -1,73 +1,15 @@
-"""What counts mean: the offset of Sentinel-2 in every case, fixed numbers, gains, the range."""
+"""The offset of Sentinel-2 in every case: its metadata, its pixels, and whom to trust."""
 
+import itertools
 from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
 import pytest
-from items import JUNE, make_item, raster
+from items import make_item, raster
+from s2_items import S2, SCALE, is_right, make, opinions, said, truth
 
-from pipeline.cube import Imagery, make_scenes, read_reflectance
-from pipeline.cube.source import opened
+from pipeline.cube import make_scenes, sentinel2
 from pipeline.errors import CatalogError
-from pipeline.plan import Band, Configs, Sensor
-
-S2 = Configs.at().sensor("sentinel2-l2a")
-SIDE = 96
-NAMES = tuple(S2.bands)
-SCALE = {"raster:bands": [{"scale": 1e-4, "nodata": 0}]}
-
-
-def truth(*, desert: bool) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Reflectance by band, and scene classes: land, and water and shadow unless it is a desert."""
-    rng = np.random.default_rng(7)
-    classes = np.full((SIDE, SIDE), 5, np.uint8)
-    classes[:20] = 4 if not desert else 5
-    values = {}
-    for k, name in enumerate(NAMES):
-        low = 0.22 if desert else 0.04 + 0.02 * k
-        values[name] = rng.uniform(low, low + 0.1, (SIDE, SIDE))
-        if not desert:
-            values[name][-24:] = rng.uniform(0.005, 0.02, (24, SIDE))
-    if not desert:
-        classes[-24:-12], classes[-12:] = 6, 2
-    return values, classes
-
-
-def make(folder, name="s2", *, shifted: bool, desert=False, when=JUNE, said=SCALE, **properties):
-    """An item whose counts are 1000 higher than reflectance x 10000 (`shifted`), or not."""
-    values, classes = truth(desert=desert)
-    up = 1000 if shifted else 0
-    files = {
-        band: raster(
-            folder / name / f"{band}.tif",
-            np.clip(np.round(v * 1e4) + up, 1, 65535).astype(np.uint16),
-            nodata=0,
-        )
-        for band, v in values.items()
-    }
-    files["scl"] = raster(folder / name / "scl.tif", classes, nodata=0)
-    given = {"s2__processing_baseline": "05.10"} | properties
-    return make_item(files, name, when=when, fields=dict.fromkeys(NAMES, said), **given)
-
-
-def said(offset: float) -> dict[str, Any]:
-    return {"raster:bands": [{"scale": 1e-4, "offset": offset, "nodata": 0}]}
-
-
-def opinions(made, name="s2"):
-    return made.notes[name]["counts"]["offset"]
-
-
-def is_right(made, *, desert=False) -> bool:
-    """Whether what is read is the reflectance that was put in, at every pixel that is clear."""
-    values, classes = truth(desert=desert)
-    grid = opened(made.scenes[0].bands[0]).grid
-    found = read_reflectance(Imagery("s2", S2, made.scenes), grid)["reflectance"].values
-    keep = np.isin(classes, (4, 5, 7))
-    ours = np.stack([values[name] for name in NAMES])
-    return bool(np.abs(found[:, keep] - ours[:, keep]).max() < 1e-4)
-
 
 # Where metadata and pixels agree
 
@@ -101,8 +43,10 @@ def test_an_old_baseline_has_no_offset_though_the_sensor_has_one(tmp_path):
 
 def test_a_harmonised_copy_that_says_so(tmp_path):
     flag = {"earthsearch__boa_offset_applied": True}
-    item = make(tmp_path, shifted=False, said=said(0.0), collection="sentinel-2-l2a", **flag)
-    for catalog in ("earth-search", None):
+    for catalog, offset in itertools.product(("earth-search", None), (0.0, -0.1, None)):
+        # Earth Search leaves the -0.1 that it took out standing beside the flag.
+        fields = SCALE if offset is None else said(offset)
+        item = make(tmp_path, shifted=False, said=fields, collection="sentinel-2-l2a", **flag)
         made = make_scenes([item], S2, catalog=catalog)
         assert opinions(made) == {"declared": 0, "baseline": -1000, "observed": 0, "decided": 0}
         assert "seen in the pixels" in made.notes["s2"]["counts"]["how"]
@@ -125,7 +69,24 @@ def test_a_wrong_flag_stops_the_run_and_tells_the_three_values(tmp_path, catalog
     told = str(caught.value)
     for part in ("item liar", "declared: -1000", "baseline 05.10: -1000", "observed: 0"):
         assert part in told
-    assert "search.trust" in told
+    assert "set search.trust to declared or observed, or" in told  # the baseline cannot know
+
+
+def test_a_copy_that_says_it_was_corrected_and_was_not_stops_the_run(tmp_path):
+    flag = {"earthsearch__boa_offset_applied": True, "collection": "sentinel-2-l2a"}
+    item = make(tmp_path, shifted=True, said=said(-0.1), **flag)
+    three = "declared: 0, baseline 05.10: -1000, observed: -1000"
+    with pytest.raises(CatalogError, match=three):
+        make_scenes([item], S2, catalog="earth-search")
+
+
+def test_pixels_that_deny_the_baseline_of_a_raw_copy_stop_the_run(tmp_path):
+    for catalog in ("planetary-computer", "copernicus"):
+        item = make(tmp_path, shifted=False, said={}, collection="sentinel-2-l2a")
+        three = r"declared: no word, baseline 05.10: -1000, observed: 0"
+        with pytest.raises(CatalogError, match=three) as caught:
+            make_scenes([item], S2, catalog=catalog)
+        assert "declared, baseline or observed" in str(caught.value)
 
 
 def test_a_wrong_flag_in_an_unknown_collection_stops_it_too(tmp_path):
@@ -153,12 +114,41 @@ def test_a_baseline_that_the_pixels_deny_stops_the_run(tmp_path):
 def test_declarations_that_differ_among_bands_stop_the_run(tmp_path):
     item = make(tmp_path, shifted=True, said=said(-0.1))
     item.assets["red"].extra_fields = said(0.0)
-    with pytest.raises(CatalogError, match=r"several ways \(-1000, 0 counts\)"):
+    three = "declared: -1000 and 0, baseline 05.10: -1000, observed: -1000"
+    with pytest.raises(CatalogError, match=three):
         make_scenes([item], S2)
-    item = make(tmp_path, shifted=True, said=said(-0.1), earthsearch__boa_offset_applied=True)
-    with pytest.raises(CatalogError, match="several ways"):
+    made = make_scenes([item], S2, trust="observed")
+    assert {band.offset for band in made.scenes[0].bands} == {-0.1}
+    assert opinions(made)["declared"] == [-1000, 0]
+    own = make_scenes([item], S2, trust="declared").scenes[0].bands
+    assert [band.offset for band in own[:4]] == pytest.approx([-0.1, -0.1, 0.0, -0.1])
+
+
+def test_a_flag_that_denies_what_the_bands_declare_stops_the_run(tmp_path):
+    """Not applied, of a baseline that brings it: it is due. The bands say that nothing is."""
+    item = make(tmp_path, shifted=False, said=said(0.0), earthsearch__boa_offset_applied=False)
+    with pytest.raises(CatalogError, match="declared: 0 and -1000, baseline"):
         make_scenes([item], S2)
-    assert make_scenes([item], S2, trust="observed").scenes[0].bands[0].offset == -0.1
+
+
+@pytest.mark.parametrize(
+    ("flag", "words", "version", "declared"),
+    [
+        (True, {"red": -1000.0, "blue": -1000.0}, "05.11", (0,)),
+        (True, {"red": None}, None, (0,)),
+        (True, {"red": -500.0}, "05.11", (-500, 0)),
+        (False, {"red": -1000.0}, "05.11", (-1000,)),
+        (False, {"red": None}, "05.11", (-1000,)),
+        (False, {"red": None}, "02.14", (0,)),
+        (False, {"red": None}, None, ()),
+        (False, {"red": 0.0}, "05.11", (0, -1000)),
+        (None, {"red": -1000.0, "blue": None}, "02.14", (-1000,)),
+        (None, {"red": None}, "05.11", ()),
+    ],
+)
+def test_what_the_flag_and_the_bands_declare_together(flag, words, version, declared):
+    item = make_item({}, earthsearch__boa_offset_applied=flag)
+    assert sentinel2.declared_offset(item, words, version) == declared
 
 
 def test_another_scale_than_the_product_has_stops_the_run(tmp_path):
@@ -220,6 +210,37 @@ def test_another_date_of_the_same_ground_decides(tmp_path, shifted):
     assert winter.dropped.keys() == {"doubt"}
 
 
+def mixed(folder):
+    """Items of which some agree with themselves, some do not, and some cannot be told."""
+    copy = {"collection": "sentinel-2-l2a"}
+    true, false = ({"earthsearch__boa_offset_applied": flag} for flag in (True, False))
+    dry = {"desert": True}
+    new = {"collection": "sentinel-2-c1-l2a", "said": said(-0.1)}
+    return [
+        make(folder, "new", shifted=True, **new, **dry),
+        make(folder, "old", shifted=False, said={}, s2__processing_baseline="02.14", **dry, **copy),
+        make(folder, "right", shifted=False, said=said(-0.1), **true, **copy),
+        make(folder, "wrong", shifted=False, said=said(-0.1), **false, **copy),
+        make(folder, "silent", shifted=False, said=said(-0.1), **true, **copy, **dry),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("trust", "wrong", "silent"),
+    [("observed", 0, None), ("declared", -1000, 0), ("baseline", -1000, -1000)],
+)
+def test_trust_is_only_asked_for_items_in_doubt(tmp_path, trust, wrong, silent):
+    items = mixed(tmp_path)
+    made = make_scenes(items, S2, catalog="earth-search", trust=trust)
+    expected = {"new": -1000, "old": 0, "right": 0, "wrong": wrong, "silent": silent}
+    assert {item.id: opinions(made, item.id)["decided"] for item in items} == expected
+    trusting = {i.id for i in items if "trusts" in made.notes[i.id]["counts"]["how"]}
+    assert trusting == {"wrong", "silent"}
+    assert made.dropped.keys() == {name for name, value in expected.items() if value is None}
+    for scene in made.scenes:
+        assert scene.bands[0].offset == pytest.approx(expected[scene.item] / 10_000)
+
+
 def _moved(item, when):
     moved = item.clone()
     moved.datetime = when
@@ -230,8 +251,16 @@ def test_an_item_without_a_baseline_and_without_a_word_is_decided_by_its_pixels(
     item = make(tmp_path, shifted=False, said={}, s2__processing_baseline=None)
     made = make_scenes([item], S2)
     assert opinions(made) == {"declared": None, "baseline": None, "observed": 0, "decided": 0}
-    dry = make(tmp_path, "dry", shifted=False, desert=True, said={}, s2__processing_baseline=None)
-    assert make_scenes([dry], S2).dropped.keys() == {"dry"}
+
+
+@pytest.mark.parametrize("fields", [{}, SCALE])
+@pytest.mark.parametrize("shifted", [True, False])
+def test_an_omitted_offset_is_no_word(tmp_path, fields, shifted):
+    """Not even beside a scale: nobody says then what the counts of a desert mean."""
+    given = {"desert": True, "said": fields, "s2__processing_baseline": None}
+    made = make_scenes([make(tmp_path, "dry", shifted=shifted, **given)], S2)
+    assert opinions(made, "dry")["declared"] is None
+    assert made.dropped == {"dry": "its offset cannot be decided from what it offers"}
 
 
 def test_the_baseline_is_found_in_the_name_of_the_product(tmp_path):
@@ -261,97 +290,3 @@ def test_shadow_in_a_shifted_desert_is_not_mistaken_for_dark_ground(tmp_path):
         raster(tmp_path / "s2" / f"{name}.tif", counts, nodata=0)
     made = make_scenes([item], S2, catalog="earth-search")
     assert made.dropped.keys() == {"s2"}
-
-
-# Other products
-
-
-def fixed(**more) -> Sensor:
-    given = {
-        "title": "fixed",
-        "bands": {"red": Band(assets=("red",), wavelength=665, fwhm=38)},
-        "resolution": 30,
-        "scale": 2.75e-5,
-        "offset": -0.2,
-        "nodata": 0,
-        "calibration": "fixed",
-        "source": "made up",
-    }
-    return Sensor(**given | more)
-
-
-def plain(folder, counts, fields=None, **properties):
-    path = raster(folder / "red.tif", np.asarray(counts), nodata=0)
-    return make_item({"red": path}, "plain", fields={"red": fields or {}}, **properties)
-
-
-def test_fixed_numbers_hold_where_the_item_is_silent_or_agrees(tmp_path):
-    counts = np.full((32, 32), 16_000, np.uint16)
-    for fields in ({}, {"raster:bands": [{"scale": 0.0000275, "offset": -0.2}]}):
-        band = make_scenes([plain(tmp_path, counts, fields)], fixed()).scenes[0].bands[0]
-        assert (band.scale, band.offset) == (2.75e-5, -0.2)
-
-
-def test_an_item_that_declares_other_numbers_than_its_product_stops_the_run(tmp_path):
-    counts = np.full((32, 32), 16_000, np.uint16)
-    item = plain(tmp_path, counts, {"raster:bands": [{"scale": 2.75e-5, "offset": 0.0}]})
-    with pytest.raises(CatalogError, match=r"item plain: band red declares .* has 2.75e-05"):
-        make_scenes([item], fixed())
-    assert make_scenes([item], fixed(), trust="declared").scenes[0].bands[0].offset == 0.0
-    assert make_scenes([item], fixed(), trust="baseline").scenes[0].bands[0].offset == -0.2
-
-
-@pytest.mark.parametrize(("scale", "fault"), [(1e-3, "red 1.6"), (-1e-5, "red -0.16")])
-def test_clear_land_out_of_range_stops_the_run(tmp_path, scale, fault):
-    item = plain(
-        tmp_path,
-        np.full((32, 32), 1600, np.uint16) if scale > 0 else np.full((32, 32), 16_000, np.uint16),
-    )
-    sensor = fixed(scale=scale, offset=0.0)
-    with pytest.raises(CatalogError, match=rf"item plain: clear land .* 0 to 0\.7 \({fault}\)"):
-        make_scenes([item], sensor)
-    made = make_scenes([item], sensor, trust="declared")
-    assert "trusted" in made.notes["plain"]["counts"]["check"]["told"]
-
-
-def test_negative_reflectance_is_counted_and_kept(tmp_path):
-    counts = np.full((32, 32), 16_000, np.uint16)
-    counts[:8] = 7000
-    made = make_scenes([plain(tmp_path, counts)], fixed())
-    assert made.notes["plain"]["counts"]["check"]["negative_share"]["red"] == 0.25
-    grid = opened(made.scenes[0].bands[0]).grid
-    found = read_reflectance(Imagery("fixed", fixed(), made.scenes), grid)["reflectance"].values
-    assert found[0, 0, 0] == pytest.approx(7000 * 2.75e-5 - 0.2, abs=1e-6)
-
-
-def test_too_little_clear_land_is_not_judged(tmp_path):
-    made = make_scenes([plain(tmp_path, np.full((8, 8), 65_000, np.uint16))], fixed())
-    assert "not checked" in made.notes["plain"]["counts"]["check"]["told"]
-
-
-def test_what_is_no_reflectance_is_not_judged(tmp_path):
-    height = fixed(quantity="elevation", scale=1.0, offset=0.0, calibration="declared")
-    made = make_scenes([plain(tmp_path, np.full((32, 32), 1600, np.uint16))], height)
-    assert "check" not in made.notes["plain"]["counts"]
-
-
-def test_radiance_goes_by_the_gain_of_the_band(tmp_path):
-    aster = Configs.at().sensor("aster-l1t")
-    green = aster.model_copy(update={"bands": {"green": aster.bands["green"]}})
-    counts = np.full((32, 32), 101, np.uint8)
-    path = raster(tmp_path / "vnir.tif", np.stack([counts] * 3), nodata=0)
-
-    def read(**properties):
-        made = make_scenes([make_item({"VNIR": path}, "aster", **properties)], green)
-        grid = opened(made.scenes[0].bands[0]).grid
-        values = read_reflectance(Imagery("aster", green, made.scenes), grid)
-        return values["reflectance"].values[0, 0, 0], made.notes["aster"]["counts"]["how"]
-
-    value, how = read()
-    assert value == pytest.approx(100 * 1.688)
-    assert "normal gain is assumed for green" in how
-    value, how = read(aster__gains={"green": "HGH"})
-    assert value == pytest.approx(100 * 0.676)
-    assert "assumed" not in how
-    with pytest.raises(CatalogError, match="no gain setting 'LO2'"):
-        read(aster__gains={"green": "LO2"})

@@ -8,6 +8,7 @@ import json
 from collections import deque
 from pathlib import Path
 
+import pystac
 import pytest
 import yaml
 from conftest import three_bands
@@ -15,6 +16,9 @@ from shapely.geometry import box, shape
 
 from pipeline import remote
 from pipeline.catalog import from_lock, locate, search
+from pipeline.cube import offset, sentinel2
+from pipeline.cube.assets import bands_of, declared
+from pipeline.cube.offset import Rules
 from pipeline.plan import Configs, Search
 
 TAPES = Path(__file__).parents[1] / ".." / "shared" / "data" / "stac_cassettes"
@@ -138,6 +142,24 @@ def test_sentinel_2_of_earth_search_is_picked_and_locked(earth_search):
     assert [i.id for i in again.items] == kept
     assert again.items[0].assets["red"].href == found.items[0].assets["red"].href
     assert again.items[0].assets["red"].extra_fields == found.items[0].assets["red"].extra_fields
+
+
+def test_the_flag_of_real_items_tells_that_their_offset_was_taken_out(earth_search):
+    """Copies of `sentinel-2-l2a` say `boa_offset_applied` and an offset of -0.1 all the same."""
+    sensor, told = Configs.at().sensor("sentinel2-l2a"), {}
+    for content in earth_search.items:
+        if content["collection"] not in ("sentinel-2-c1-l2a", "sentinel-2-l2a"):
+            continue
+        item = pystac.Item.from_dict(content, migrate=False)
+        version = sentinel2.baseline_of(item)
+        bands = bands_of(item, sensor).values()
+        said = {key: declared(item.assets[key])["offset"] * 10_000 for key, _ in bands}
+        assert {round(word) for word in said.values()} == {-1000}
+        words = sentinel2.declared_offset(item, said, version)
+        verdict, _ = offset.decide(item, None, Rules(sensor, None, "earth-search"), None)
+        told.setdefault(item.collection_id, []).append((version, words, verdict.offset))
+    assert told["sentinel-2-l2a"] == [("05.11", (0,), None)] * 6  # the pixels are yet to be asked
+    assert told["sentinel-2-c1-l2a"] == [("05.11", (-1000,), -1000)] * 6
 
 
 def test_planetary_computer_answers_are_understood(planetary_computer):

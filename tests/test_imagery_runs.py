@@ -82,6 +82,16 @@ def test_a_catalog_may_be_named_from_the_folder_one_stands_in(small, tmp_path, m
     assert run(near, QUIET)["digest"] == run(far, QUIET)["digest"]
 
 
+def test_the_same_files_over_the_network_are_the_same_run(small, own, web, tmp_path):
+    near = run(job(small, evidence_only(tmp_path), tmp_path / "near", own), QUIET)
+    there = Job(
+        evidence_only(tmp_path), tmp_path / "far", f"{web}/catalog/catalog.json", small.configs
+    )
+    assert run(there, QUIET)["digest"] == near["digest"]
+    for path in (tmp_path / "near" / REGION).glob("*.tif"):
+        assert path.read_bytes() == (tmp_path / "far" / REGION / path.name).read_bytes()
+
+
 def test_half_of_what_learning_needs_is_refused(tmp_path, small):
     flow = evidence_only(tmp_path, model="albedo")
     with pytest.raises(PlanError, match="'training' is missing"):
@@ -265,3 +275,76 @@ def test_two_sensors_share_a_grid_and_slopes_and_flags_have_their_maps(small, tm
     assert both.mean() > 0.5
     assert np.corrcoef(red[:, both])[0, 1] > 0.8
     assert abs(np.median(red[0][both] - red[1][both])) < 0.02
+
+
+# What a new user tried
+
+
+def test_the_report_says_how_the_picture_was_made(small, tmp_path):
+    flow = evidence_only(
+        tmp_path,
+        composite={
+            "method": "percentile",
+            "percentile": 20.0,
+            "masks": {"dilate": {"cloud": 60.0}, "publish": ["cloud"]},
+        },
+    )
+    done = run(job(small, flow, tmp_path / "run"), QUIET)
+    told = "percentile 20 of the clear dates; cloud grown by 60 m"
+    assert done["composites"] == {"sentinel2-l2a": told}
+    assert done["workflow"]["composite"]["percentile"] == 20.0
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert told in page
+    assert f"{100 * done['mapped'][REGION]:.2f} % of the region was clear" in page
+
+
+def test_a_region_without_a_clear_pixel_is_no_success(small, own, tmp_path):
+    every = ["vegetation", "bare", "unclassified", "water", "snow", "dark", "cloud", "cirrus"]
+    flow = evidence_only(tmp_path, composite={"masks": {"drop": [*every, "cloud_shadow"]}})
+    with pytest.raises(CatalogError, match="no pixel of it is clear on any of 2 dates"):
+        run(job(small, flow, tmp_path / "run", own), QUIET)
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_an_item_without_a_time_is_dropped_and_the_report_is_still_made(small, own, tmp_path):
+    document = next(first_item(own).glob("*.json"))
+    said = json.loads(document.read_text())
+    said["properties"]["datetime"] = None
+    document.write_text(json.dumps(said))
+    done = run(job(small, evidence_only(tmp_path), tmp_path / "run", own), QUIET)
+    reasons = [entry["reason"] for entry in done["items"][REGION] if not entry["kept"]]
+    assert any("no time" in reason for reason in reasons)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (
+            {
+                "composite": {"illumination": "c"},
+                "terrain": {"sensor": "landsat-oli-c2-l2"},
+            },
+            "gives reflectance, not elevation",
+        ),
+        ({"composite": {"masks": {"publish": ["cloud", "cloud"]}}}, "publish names a flag twice"),
+        ({"composite": {"masks": {"dilate": {"cloud": 1e7}}}}, "dilate.cloud"),
+        ({"composite": {"masks": {"drop": ["clouds"]}}}, "clouds"),
+        ({"grid": {"resolution": 0.001}}, "more than 4e\\+09"),
+        (
+            {"search": {"datetime": "2025-09-01/2025-03-01"}},
+            "search.datetime.*ends before",
+        ),
+        ({"search": {"months": [13]}}, "search.months.0"),
+    ],
+)
+def test_what_a_study_cannot_mean_is_told_by_its_key(small, tmp_path, changes, told):
+    with pytest.raises(PlanError, match=told):
+        run(job(small, evidence_only(tmp_path, **changes), tmp_path / "run"), QUIET)
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_a_token_that_is_missing_is_named_before_anything_is_asked(small, tmp_path, monkeypatch):
+    monkeypatch.delenv("EARTHDATA_TOKEN", raising=False)
+    asked = Job(evidence_only(tmp_path), tmp_path / "run", "lpcloud", small.configs)
+    with pytest.raises(ReadError, match="EARTHDATA_TOKEN is not set"):
+        run(asked, QUIET)  # the tests' guard would tell of any connection

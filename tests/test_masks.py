@@ -1,5 +1,6 @@
 """What quality masks say: classes, bits, growth in metres, bright ground, shares of flags."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,30 @@ def test_the_number_that_means_nothing_is_dropped_among_bits(tmp_path):
     scene = make_scene(tmp_path, "a", draw_counts(1, missing=0), mask, nodata=255)
     found = clear([scene], make_sensor(none))["clear_count"].values
     assert found[:, 0].tolist() == [0] * 30 + [1] * 66
+
+
+def test_no_bit_is_clear_ground_though_its_number_is_called_nodata(tmp_path):
+    """QA_RADSAT and Fmask: 0 is the usual number, and files and items may declare it nodata."""
+    mask = full(0, np.uint16)
+    mask[:30], mask[30:40] = 1 << 3, 1
+    counts = draw_counts(1, missing=0)
+    by_file = make_scene(tmp_path, "file", counts, mask, nodata=0)
+    by_item = make_scene(tmp_path, "item", counts, mask)
+    by_item = replace(by_item, masks=(replace(by_item.masks[0], nodata=0.0),))
+    for scene in (by_file, by_item):
+        found = clear([scene], make_sensor(BITS), publish=("cloud",))
+        assert found["clear_count"].values[:, 0].tolist() == [0] * 40 + [1] * 56
+        share = found["flag_share"].sel(flag="cloud").values[:, 0]
+        assert share[:30].tolist() == [1.0] * 30
+        assert np.isnan(share[30:40]).all()  # fill
+        assert share[40:].tolist() == [0.0] * 56
+
+
+def test_past_the_edge_of_a_mask_of_bits_nothing_is_clear(tmp_path):
+    mask = full(0, np.uint16)[:50]
+    scene = make_scene(tmp_path, "a", draw_counts(1, missing=0), mask, nodata=0)
+    found = clear([scene], make_sensor(BITS))["clear_count"].values
+    assert found[:, 0].tolist() == [1] * 50 + [0] * 46
 
 
 def test_past_the_edge_of_a_mask_nothing_is_clear(tmp_path):

@@ -124,7 +124,7 @@ def test_a_workflow_as_it_should_be(tmp_path):
         ({"training__regions": ["cuprite", "b"]}, r"no sites are named for b"),
         ({"zones__classes": ["gold"]}, r"zones.classes names 'gold', which is not a training"),
         ({"search__datetime": "summer/2024-09-30"}, r"Invalid isoformat string: 'summer'|summer"),
-        ({"search__datetime": "2024-05-01"}, r"search.datetime is start/end"),
+        ({"search__datetime": "2024-05-01"}, r"'search.datetime' is '2024-05-01'; give start/end"),
         ({"search__max_cloud": 101}, r"'search.max_cloud' is 101"),
         ({"search__release": "secret"}, r"'search.release' is 'secret'"),
         ({"evidence": 5}, r"'evidence' is 5"),

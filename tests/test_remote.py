@@ -180,79 +180,7 @@ def test_text_that_cannot_be_read_is_told(tmp_path, web):
             remote.read_text(href, access)
 
 
-# Rasters
-
-
-def settings():
-    return rasterio.Env(**remote.GDAL_SETTINGS)
-
-
-def test_a_geotiff_is_opened_by_path_and_by_address(tmp_path):
-    values = levels((512, 512), 1, 5000)
-    path = save(tmp_path / "a b.tif", values, blockxsize=256, blockysize=256)
-    with faulty(tmp_path) as (address, script):
-        for href in (path, f"{address}/a b.tif"):
-            access = Access(local=True, hosts=(address[7:],))
-            with settings(), remote.open_raster(href, access) as opened:
-                assert (opened.read(1) == values).all()
-        # Its beginning twice, and each of its four blocks once, but for what the beginning holds.
-        ranges = [request.headers["Range"] for request in script.asked]
-    assert ranges[:2] == ["bytes=0-65535"] * 2
-    assert len(ranges) == 6
-
-
-def test_a_jpeg_2000_file_is_opened_by_its_extension(tmp_path, web):
-    values = levels((64, 64), 1, 5000)
-    profile = {"driver": "JP2OpenJPEG", "QUALITY": 100, "REVERSIBLE": True, "YCBCR420": False}
-    source = {"width": 64, "height": 64, "count": 1, "dtype": "uint16", "crs": "EPSG:32611"}
-    place = rasterio.Affine(10, 0, 500000, 0, -10, 4000000)
-    with rasterio.open(tmp_path / "a.jp2", "w", transform=place, **source, **profile) as out:
-        out.write(values, 1)
-    for href, access in [(str(tmp_path / "a.jp2"), remote.LOCAL), (f"{web}/a.jp2", only(web))]:
-        with settings(), remote.open_raster(href, access) as opened:
-            assert (opened.read(1) == values).all()
-            assert opened.crs.to_epsg() == 32611
-
-
-def test_a_raster_that_is_none_is_told(tmp_path, web):
-    before = set(raster._PARTS)
-    (tmp_path / "text.tif").write_text("not a raster")
-    (tmp_path / "cut.tif").write_bytes(
-        (tmp_path / save(tmp_path / "a.tif", levels((8, 8), 1, 9))).read_bytes()[:6]
-    )
-    (tmp_path / "a.vrt").write_text(
-        '<VRTDataset rasterXSize="8" rasterYSize="8"><VRTRasterBand dataType="Byte" band="1">'
-        "<SimpleSource><SourceFilename>a.tif</SourceFilename></SimpleSource>"
-        "</VRTRasterBand></VRTDataset>"
-    )
-    for name in ("text.tif", "cut.tif", "a.vrt"):
-        for href, access in [(str(tmp_path / name), remote.LOCAL), (f"{web}/{name}", only(web))]:
-            with settings(), pytest.raises(ReadError, match="is not a readable GeoTIFF"):
-                remote.open_raster(href, access)
-    with pytest.raises(ReadError, match="does not exist"):
-        remote.open_raster(str(tmp_path / "none.tif"), remote.LOCAL)
-    with pytest.raises(ReadError, match="HTTP 404"):
-        remote.open_raster(f"{web}/none.tif", only(web))
-    assert set(raster._PARTS) <= before
-
-
-def sparse(path, width, height, count=1, block=512):
-    """Write a small file that declares a great size."""
-    sizes = {"width": width, "height": height, "count": count, "dtype": "uint8"}
-    tiles = {"tiled": True, "blockxsize": block, "blockysize": block, "SPARSE_OK": True}
-    with rasterio.open(path, "w", driver="GTiff", interleave="pixel", **sizes, **tiles):
-        pass
-
-
-@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
-def test_a_size_that_nobody_could_hold_is_refused_on_the_header(tmp_path, web):
-    sparse(tmp_path / "wide.tif", 100_000, 100_000, block=4096)
-    sparse(tmp_path / "deep.tif", 64, 64, 2_001, block=64)
-    sparse(tmp_path / "block.tif", 20_000, 20_000, 2, block=16_000)
-    for name in ("wide.tif", "deep.tif", "block.tif"):
-        for href, access in [(str(tmp_path / name), remote.LOCAL), (f"{web}/{name}", only(web))]:
-            with settings(), pytest.raises(ReadError, match="which is more than is read"):
-                remote.open_raster(href, access)
+# Bytes
 
 
 def test_bytes_are_read_anywhere(tmp_path):
@@ -310,6 +238,10 @@ def test_a_stamp_tells_one_version_from_another(tmp_path):
 
 
 # Threads and processes
+
+
+def settings():
+    return rasterio.Env(**remote.GDAL_SETTINGS)
 
 
 def total(href, access):

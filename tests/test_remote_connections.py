@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler
 
 import pytest
+import rasterio
 from faults import faulty, only
 from items import levels
 from items import raster as save
@@ -147,6 +148,25 @@ def test_the_certificate_must_be_of_the_name_that_was_asked_for(secure):
     with pytest.raises(ReadError, match=r"its certificate is not valid: Hostname mismatch.*\)"):
         remote.read_text("https://another.org/a.json", access)
     assert len(secure.asked) == 1
+
+
+def test_what_a_file_says_of_itself_is_not_believed_at_its_first_coming(secure, folder):
+    """A secure connection vouches for pixels, but a wrong word here would change them all."""
+    path = folder / "b.tif"
+    save(path, levels((300, 300), 1, 5000))
+    with rasterio.open(path, "r+") as file:
+        file.update_tags(note="x" * 200)  # GDAL now keeps the directory at the end of the file
+    with rasterio.open(path) as file:
+        expected = file.profile, file.tags()
+    href, access = "https://example.org/b.tif", Access(hosts=("example.org",))
+    for seed in range(8):
+        secure.asked.clear()
+        secure.seed, secure.queue = seed, [None, None, "flipped"]
+        remote.look_again()
+        with rasterio.Env(**remote.GDAL_SETTINGS), remote.open_raster(href, access) as file:
+            assert (file.profile, file.tags()) == expected
+        assert secure.faults == {"flipped": 1}
+        assert int(secure.asked[2].headers["Range"][6:].partition("-")[0]) > 65_536
 
 
 def test_a_proxy_of_the_environment_is_asked_to_connect(serve, monkeypatch):

@@ -58,7 +58,7 @@ def test_a_raster_is_the_same_after_any_fault_at_any_request(folder, kind, clean
             assert len(script.asked) - requests in again
 
 
-@pytest.mark.parametrize("kind", [k for k in KINDS if k not in ("flipped", "length")])
+@pytest.mark.parametrize("kind", [k for k in KINDS if k not in ("flipped", "length", "elsewhere")])
 def test_a_document_is_asked_for_again(folder, kind):
     with faulty(folder, queue=[kind, kind]) as (address, script):
         assert json.loads(remote.read_text(f"{address}/a.json", only(address))) == {"a": 1}
@@ -178,7 +178,7 @@ def test_a_host_that_knows_no_parts_is_read_if_the_file_is_small(folder, monkeyp
     with faulty(folder, parts=False) as (address, script):
         assert pixels(f"{address}/a.tif", only(address)) == expected
         assert len(script.asked) == 2
-        monkeypatch.setattr("pipeline.remote.parts._WHOLE", 1000)
+        monkeypatch.setattr("pipeline.remote.heads._WHOLE", 1000)
         with pytest.raises(ReadError, match=r"it is \d+ bytes long, and 65536 are allowed"):
             remote.open_raster(f"{address}/a.tif", only(address))
         assert len(script.asked) == 3

@@ -78,6 +78,8 @@ RUN = {
             },
         ]
     },
+    "composites": {"tm": "median of the clear dates"},
+    "mapped": {"north": 0.875},
     "coverage": {
         "north": {
             "tm": {
@@ -198,6 +200,8 @@ def test_what_could_not_be_read_is_named_with_its_share(folder):
     assert "98.75 % of the imagery of tm could be read" in words
     assert "50 of 4000 pixels" in words
     assert "scene-3 asset red: HTTP 404 50" in words
+    assert "87.50 % of the region was clear on some date" in words
+    assert "tm : median of the clear dates" in words
     assert "imagery of other" not in words, "what was read whole is not worth a line"
 
 

@@ -96,8 +96,18 @@ def test_an_alias_is_taken_in_the_sensors_order_and_a_star_matches(files, tmp_pa
 def test_twins_of_another_format_are_passed_over(files):
     item = make_item({**files, "x_B11.tif-jp2": "s3://elsewhere/b11.jp2"})
     item.assets["swir16-jp2"] = item.assets.pop("swir16")
-    with pytest.raises(CatalogError, match="it offers red, scl"):
+    with pytest.raises(CatalogError, match=r"it offers red, scl\)"):
         make_scenes([item], SENSOR)
+
+
+def test_a_pattern_that_fits_a_twin_too_takes_the_original(files):
+    bands = SENSOR.bands | {"swir16": Band(assets=("*B11*",), wavelength=1610, fwhm=143)}
+    sensor = SENSOR.model_copy(update={"bands": bands})
+    item = make_item({k: files[k] for k in ("red", "scl")} | {"x_B11-jp2": "s3://b/b11.jp2"})
+    with pytest.raises(CatalogError, match=r"it offers red, scl\)"):
+        make_scenes([item], sensor)
+    item.add_asset("x_B11", pystac.Asset(files["swir16"]))
+    assert one([item], sensor).bands[1].href == files["swir16"]
 
 
 def test_a_missing_asset_is_named_with_what_there_is(files):

@@ -6,7 +6,6 @@ An item's digest is of its canonical form, see `pipeline.catalog.canonical`.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
 from typing import Any
 from urllib.parse import urlsplit
 from warnings import catch_warnings, simplefilter
@@ -22,6 +21,7 @@ from pipeline.catalog.query import EVERYTHING, Document, whole
 from pipeline.errors import CatalogError, ReadError
 from pipeline.files import Json, digest_of
 from pipeline.plan import Sensor
+from pipeline.plan.names import goes_by
 
 _FORM = ("stac_version", "stac_extensions")  # how its fields are to be understood
 _STAMPS = ("size", "etag", "sha256")
@@ -172,14 +172,20 @@ def compare_stamps(
 
 
 def essence(lock: Mapping[str, Any]) -> Json:
-    """Return what of a lock decides the maps: the kept items, wherever they were read from."""
+    """Return what of a lock decides the maps: the kept items, wherever they were read from.
+
+    A file is known by the checksum that its item declares; else by what its host or this machine
+    says of it, which is not the same from place to place.
+    """
     kept: list[Json] = []
     for entry in lock["items"]:
         if entry["kept"]:
             told = {k: v for k, v in entry.items() if k not in ("self", "base", "item")}
             if "assets" in told:
+                declared = entry.get("item", {}).get("assets", {})
                 told["assets"] = {
-                    name: {k: v for k, v in stamp.items() if k != "href"}
+                    name: declared.get(name, {}).get("file:checksum")
+                    or {k: v for k, v in stamp.items() if k != "href"}
                     for name, stamp in told["assets"].items()
                 }
             kept.append(told)
@@ -234,7 +240,7 @@ def _trimmed(content: dict[str, Json], sensor: Sensor) -> dict[str, Json]:
     read = {name for band in sensor.bands.values() for name in band.assets}
     read |= {name for mask in sensor.masks for name in mask.assets}
     assets: Any = content.get("assets", {})
-    kept = {n: a for n, a in assets.items() if any(fnmatchcase(n, known) for known in read)}
+    kept = {n: a for n, a in assets.items() if any(goes_by(n, known) for known in read)}
     return content | {"assets": kept}
 
 

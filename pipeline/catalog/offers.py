@@ -67,7 +67,8 @@ def _features(root: Document, place: Place, query: Query) -> Offered:
     features = root.get("features")
     if not isinstance(features, list):
         raise ValueError("it has no features")
-    return _wanted([Offer(f, base_of(f, place.href)) for f in features], query)
+    documents = [f if isinstance(f, dict) else {} for f in features]  # junk is dropped by name
+    return _wanted([Offer(f, base_of(f, place.href)) for f in documents], query)
 
 
 def _wanted(offers: list[Offer], query: Query) -> Offered:

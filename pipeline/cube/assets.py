@@ -1,10 +1,12 @@
 """What an item's assets are called, declare and weigh, and whether they lie where it says."""
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pystac
@@ -15,25 +17,52 @@ from shapely.geometry import box, shape
 
 from pipeline import remote
 from pipeline.cube.source import Source, opened, told
-from pipeline.errors import ReadError
+from pipeline.errors import CatalogError, ReadError
 from pipeline.files import Json
 from pipeline.plan import Band, Sensor
+from pipeline.plan.names import goes_by, kind_of
 
-_SHA256 = "1220"  # how a multihash of 32 bytes of SHA-256 begins
+_HASHES = {"1114": "sha1", "1220": "sha256", "1340": "sha512"}  # how a multihash of each begins
+_CODE = 4  # digits of that beginning: the kind of hash and its length
 _TWIN = "-jp2"  # Earth Search lists the original of each asset under this ending
 _SLACK = 0.05  # degrees: footprints are simplified
 _STEP = 1e-3  # pixels by which a declared grid may differ from the file's
 
 
 def find(item: pystac.Item, names: Iterable[str]) -> str | None:
-    """Return the key of the asset that goes by the first of some names; `*` stands for anything."""
+    """Return the key of the asset that goes by the first of some names; `*` stands for anything.
+
+    A name with `*` is of the last part of a key, which may lack the extension if its file has it.
+
+    Raises
+    ------
+    CatalogError : several assets go by one name, and not one of them alone is of its kind of file.
+    """
     offered = offers(item)
     for name in names:
-        if name in offered:
-            return name
-        if "*" in name and (found := [key for key in offered if fnmatchcase(key, name)]):
+        found = [key for key in offered if goes_by(key, name)]
+        right = [key for key in found if _is_kind(item.assets[key], name)]
+        # A key without the extension may be that of a picture, so then its file has to have it.
+        found = right or [key for key in found if key == name or fnmatchcase(_last(key), name)]
+        if len(found) > 1:
+            raise CatalogError(
+                f"several of its assets go by the name {name} ({', '.join(found)})",
+                where=f"item {item.id}",
+                remedy="put the key of the right one first in the sensor's YAML, or leave the "
+                "item out",
+            )
+        if found:
             return found[0]
     return None
+
+
+def _last(key: str) -> str:
+    return key.rsplit("/", 1)[-1]
+
+
+def _is_kind(asset: pystac.Asset, name: str) -> bool:
+    """Return whether an asset's file has the extension that a name asks for."""
+    return kind_of(urlsplit(asset.href).path).lower() == kind_of(name).lower()
 
 
 def offers(item: pystac.Item) -> list[str]:
@@ -72,25 +101,34 @@ def stamp(asset: pystac.Asset, source: Source) -> dict[str, Json]:
     Raises
     ------
     ReadError : it cannot be read, or is not the file that the asset declares: of another size
-        (`file:size`), or, where it lies on this machine, with another SHA-256 (`file:checksum`).
+        (`file:size`), or, where it lies on this machine, with another hash (`file:checksum`: SHA-1,
+        SHA-256 or SHA-512; of others nothing is said).
     """
     href = source.href
     shown = href.split("?", 1)[0] if remote.is_address(href) else Path(href).name
     with told(source):
         found = remote.stamp(href, source.access)
     said = asset.extra_fields
-    checksum = str(said.get("file:checksum", ""))
-    promised = {"size": said.get("file:size")}
-    if checksum.startswith(_SHA256):
-        promised["sha256"] = checksum.removeprefix(_SHA256)
+    checksum = str(said.get("file:checksum", "")).lower()
+    promised = {"size": said.get("file:size"), _HASHES.get(checksum[:_CODE]): checksum[_CODE:]}
     for what, value in promised.items():
-        if value is not None and what in found and found[what] != value:
+        has = found.get(what) if what in found else _digest(source, what)
+        if value is not None and has is not None and has != value:
             raise ReadError(
-                f"is not the file its item declares: its {what} is {found[what]}, not {value}",
+                f"is not the file its item declares: its {what} is {has}, not {value}",
                 where=f"{source.label} ({shown})",
                 remedy="fetch the asset again, or leave its item out",
             )
     return {"href": shown, **found}
+
+
+def _digest(source: Source, kind: str | None) -> str | None:
+    """Return a hash of a file of this machine; None for a remote one."""
+    if kind is None or kind not in _HASHES.values() or remote.is_address(source.href):
+        return None
+    with Path(source.href).open("rb") as file:
+        made = hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False))
+    return made.hexdigest()
 
 
 def bands_of(item: pystac.Item, sensor: Sensor) -> dict[str, tuple[str, Band]]:

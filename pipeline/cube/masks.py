@@ -202,7 +202,9 @@ def _table(
             table[:-1][hit] |= np.uint32(bit)
     if encoding == "classes":
         table[table == 0] = _MISSING
-    elif nodata is not None and nodata.is_integer() and 0 <= nodata < _NUMBERS:
+    elif nodata is not None and nodata.is_integer() and 0 < nodata < _NUMBERS:
+        # Zero says nothing: in a mask of bits it is ground without a flag, whatever the file calls
+        # it (QA_RADSAT). Another number does, as 255, every bit at once, in the Fmask of HLS.
         table[int(nodata)] |= np.uint32(_MISSING)
     table[-1] = _MISSING
     return table

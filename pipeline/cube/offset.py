@@ -39,23 +39,19 @@ def decide(
     """
     seen = _seen(look)
     version = sentinel2.baseline_of(item)
-    words = _declared_offsets(item, rules)
     said = Opinions(
-        None if rules.trust else sentinel2.declared_offset(item, words, version),
+        sentinel2.declared_offset(item, _declared_offsets(item, rules), version),
         sentinel2.due(version),
         seen.offset if rescued is None else rescued,
         version,
     )
-    if rules.trust:  # a contradiction within what is declared matters only to who believes it
-        first = next((round(word) for word in words.values() if word is not None), None)
-        said = replace(said, declared=first)
     verdict = sentinel2.decide(item.id, said, _truth(item, rules), rules.trust)
     if rescued is not None:
         verdict = replace(verdict, how=f"{verdict.how}, as another date of the same ground shows")
     account: dict[str, Json] = {
         "baseline": version,
         "offset": {
-            "declared": said.declared,
+            "declared": list(said.declared) if len(said.declared) > 1 else said.of("declared"),
             "baseline": said.baseline,
             "observed": said.observed,
             "decided": verdict.offset,
@@ -70,7 +66,7 @@ def _seen(look: Look | None) -> Seen:
         return Seen(None, {})
     mask, classes = look.masks[0]
     counts = [look.values[name] for name in sentinel2.BANDS]
-    ground = flagged(classes, mask, sentinel2.CLEAR)
+    ground = flagged(classes, mask, sentinel2.GROUND)
     return sentinel2.look(counts, ground, flagged(classes, mask, sentinel2.SHADE))
 
 
@@ -85,7 +81,7 @@ def _declared_offsets(item: pystac.Item, rules: Rules) -> dict[str, float | None
     words: dict[str, float | None] = {}
     for name, (key, band) in bands_of(item, rules.sensor).items():
         said = declared(item.assets[key], band.number)
-        offset = said.get("offset", 0.0 if "scale" in said else None)
+        offset = said.get("offset")  # a scale alone is no word: the offset is a matter of the copy
         words[name] = None if offset is None else offset / said.get("scale", rules.sensor.scale)
     return words
 
@@ -94,7 +90,8 @@ def shifted(
     bands: tuple[Source, ...], offset: int, item: pystac.Item, rules: Rules
 ) -> tuple[Source, ...]:
     """Return the bands with an offset in counts; an item that is trusted keeps its own by band."""
-    words = _declared_offsets(item, rules) if rules.trust == "declared" else {}
+    trusted = rules.trust == "declared"
+    words = sentinel2.declared_words(item, _declared_offsets(item, rules)) if trusted else {}
     own = [words.get(name) for name in rules.sensor.bands]
     return tuple(
         replace(band, offset=(offset if word is None else word) * band.scale)

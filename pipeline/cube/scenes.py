@@ -85,14 +85,15 @@ def make_scenes(
 
     Parameters
     ----------
-    trust : whom to believe where what is declared and what is seen differ ("declared", "baseline",
-        "observed"); None: nobody.
+    trust : whom to believe of an item in doubt, because words about its offset differ or the
+        pixels that have to tell it do not ("declared", "baseline", "observed"); None: nobody.
     catalog : the name of the catalog in configs/catalogs/, if it is one of those.
     tolerant : whether an item that cannot be read is named, rather than ending the run.
 
     Raises
     ------
-    CatalogError : an item lacks an asset (unless tolerant), or its numbers are in doubt.
+    CatalogError : an item lacks an asset or has two that may be meant (unless tolerant), or its
+        numbers are in doubt.
     ReadError : a file cannot be opened or read (unless tolerant).
     """
     attempt = partial(_attempt, rules=Rules(sensor, trust, catalog), access=access)
@@ -212,11 +213,15 @@ def _sources(
 
 
 def _missing(item: pystac.Item, sensor: Sensor) -> CatalogError | None:
-    """Return what is wrong if an item lacks the asset of a band or of a mask."""
+    """Return what is wrong if an item has not one asset for each band and mask."""
     wanted = [(f"band '{name}'", band.assets) for name, band in sensor.bands.items()]
     wanted += [("quality mask", mask.assets) for mask in sensor.masks if not mask.optional]
     for role, names in wanted:
-        if find(item, names) is None:
+        try:
+            found = find(item, names)
+        except CatalogError as error:
+            return error
+        if found is None:
             return CatalogError(
                 f"it has no asset for the {role} (looked for {', '.join(names)}; "
                 f"it offers {', '.join(offers(item)) or 'none'})",

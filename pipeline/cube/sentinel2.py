@@ -26,15 +26,15 @@ FIRST = 4.0  # the processing baseline that brought the offset
 
 # Starting values of the procedure in the project's imagery reference, tried on a real scene with
 # and without the shift; see docs/sensors.md.
-APPLIED_FROM = 0.02  # share of clear pixels that the shift would make negative: it is done already
-NOT_APPLIED_BELOW = 0.005  # share of them up to which it can still be due
+DEEP = -200  # counts: haze taken for too thick leaves land a little below zero, never this far
+APPLIED_FROM = 0.02  # share of clear land that the shift would take below DEEP: it is done already
+NOT_APPLIED_BELOW = 0.005  # share of it up to which the shift can still be due
 DARK = (950.0, 1400.0)  # counts of water and shadow at 2.2 um, median, where it is due
 IMPOSSIBLE = 800.0  # counts: no median of dark ground lies under a reflectance of -0.02
 FEWEST = 200  # pixels that a median or a share is taken of
 NEAR = 300.0  # counts between two dates of the same ground that count as none
 SEASON = 45  # days of the year between two dates of the same season
 
-CLEAR = ("vegetation", "bare", "water", "unclassified")
 GROUND = ("bare", "vegetation", "unclassified")
 SHADE = ("water", "dark")
 
@@ -55,7 +55,8 @@ class Seen:
 class Opinions:
     """The offset, in counts, as three sources have it; None: no word."""
 
-    declared: int | None
+    declared: tuple[int, ...]
+    """More than one: the item contradicts itself; none: it says nothing."""
     baseline: int | None
     observed: int | None
     version: str | None = None
@@ -64,11 +65,16 @@ class Opinions:
     def told(self) -> str:
         """Return the three in words."""
         parts = {
-            "declared": self.declared,
+            "declared": " and ".join(map(str, self.declared)) or None,
             f"baseline {self.version or 'unknown'}": self.baseline,
             "observed": self.observed,
         }
         return ", ".join(f"{k}: {'no word' if v is None else v}" for k, v in parts.items())
+
+    def of(self, trusted: str) -> int | None:
+        """Return the word of one of them."""
+        first = self.declared[0] if self.declared else None
+        return {"declared": first, "baseline": self.baseline}.get(trusted, self.observed)
 
 
 @dataclass(frozen=True)
@@ -79,25 +85,23 @@ class Verdict:
     how: str
 
 
-def look(
-    counts: Sequence[NDArray[Any]], clear: NDArray[np.bool_], shade: NDArray[np.bool_]
-) -> Seen:
+def look(counts: Sequence[NDArray[Any]], land: NDArray[np.bool_], shade: NDArray[np.bool_]) -> Seen:
     """Ask the pixels whether the shift is still in the file.
 
     Parameters
     ----------
     counts : (y, x) of each of BANDS, 0 where there is nothing.
-    clear, shade : (y, x), ground that is seen clearly; water and shadow.
+    land, shade : (y, x), land that is seen clearly; water and shadow.
     """
     there = np.logical_and.reduce([band > 0 for band in counts])
-    clear, shade = clear & there, shade & there
-    seen, dark = int(clear.sum()), int(shade.sum())
-    below = np.logical_or.reduce([band[clear] < -SHIFT for band in counts[:3]])
+    land, shade = land & there, shade & there
+    seen, dark = int(land.sum()), int(shade.sum())
+    below = np.logical_or.reduce([band[land] < DEEP - SHIFT for band in counts[:3]])
     share = float(below.mean()) if seen else 0.0
     medians = [float(np.median(band[shade])) for band in counts] if dark >= FEWEST else []
     figures = {
-        "clear_pixels": seen,
-        "share_below_1000": round(share, 5),
+        "land_pixels": seen,
+        "share_below_800": round(share, 5),
         "dark_pixels": dark,
         "dark_medians": dict(zip(BANDS, medians, strict=False)),
     }
@@ -162,33 +166,40 @@ def due(version: str | None) -> int | None:
         return None
 
 
-def declared_offset(
-    item: pystac.Item, said: Mapping[str, float | None], version: str | None
-) -> int | None:
-    """Return the offset, in counts, that an item and its assets declare.
+def declared_words(item: pystac.Item, said: Mapping[str, float | None]) -> dict[str, float | None]:
+    """Return by asset the offset, in counts, that is still to be applied by an item's own word.
+
+    Where `earthsearch:boa_offset_applied` is true, the -1000 beside it tells what was taken out.
 
     Parameters
     ----------
-    said : by asset, the declared offset in counts; None: no word.
-
-    Raises
-    ------
-    CatalogError : the declarations contradict each other.
+    said : by asset, the offset that it declares, in counts; None: no word.
     """
-    words = {round(value) for value in said.values() if value is not None}
+    if item.properties.get("earthsearch:boa_offset_applied") is not True:
+        return dict(said)
+    return {
+        name: 0.0 if word is not None and round(word) == SHIFT else word
+        for name, word in said.items()
+    }
+
+
+def declared_offset(
+    item: pystac.Item, said: Mapping[str, float | None], version: str | None
+) -> tuple[int, ...]:
+    """Return the offsets, in counts, that an item and its assets declare: one, if they agree.
+
+    Parameters
+    ----------
+    said : by asset, the offset that it declares, in counts; None: no word.
+    version : the item's processing baseline.
+    """
+    words = [round(word) for word in declared_words(item, said).values() if word is not None]
     flag = item.properties.get("earthsearch:boa_offset_applied")
     if flag is True:
-        words.add(0)
+        words.append(0)
     elif flag is False and (brought := due(version)) is not None:
-        words.add(brought)
-    if len(words) > 1:
-        raise CatalogError(
-            f"it declares its offset in several ways ({', '.join(map(str, sorted(words)))} counts)",
-            where=f"item {item.id}",
-            remedy="look at the item, then set search.trust to baseline or observed, or leave it "
-            "out",
-        )
-    return words.pop() if words else None
+        words.append(brought)
+    return tuple(dict.fromkeys(words))
 
 
 def truth_of(item: pystac.Item, holding: Truth | None) -> Truth | None:
@@ -208,29 +219,28 @@ def truth_of(item: pystac.Item, holding: Truth | None) -> Truth | None:
 
 
 def decide(item: str, said: Opinions, truth: Truth | None, trust: str | None) -> Verdict:
-    """Decide an item's offset.
+    """Decide an item's offset; `trust` has a say only where the item is in doubt.
 
     Raises
     ------
     CatalogError : what is declared, due and seen contradict each other, and nobody is trusted.
     """
-    if trust is not None:
-        offset = {"declared": said.declared, "baseline": said.baseline}.get(trust, said.observed)
-        return Verdict(offset, f"the workflow trusts what is {trust} ({said.told()})")
     # A copy that takes the shift out differs from its baseline, and rightly so.
-    shifted_by_copy = truth == "observed" and said.baseline != 0
-    words = (said.declared, None if shifted_by_copy else said.baseline, said.observed)
-    if len({word for word in words if word is not None}) > 1:
+    by_pixels = truth == "observed" and said.baseline != 0
+    words = (*said.declared, None if by_pixels else said.baseline, said.observed)
+    differ = len({word for word in words if word is not None}) > 1
+    if trust is not None and (differ or (by_pixels and said.observed is None)):
+        return Verdict(said.of(trust), f"the workflow trusts what is {trust} ({said.told()})")
+    if differ:
+        whom = "declared or observed" if by_pixels else "declared, baseline or observed"
         raise CatalogError(
             f"its offset is in doubt ({said.told()}; counts)",
             where=f"item {item}",
-            remedy="look at the item, then set search.trust to declared, baseline or observed, or "
-            "leave it out",
+            remedy=f"look at the item, then set search.trust to {whom}, or leave it out",
         )
-    if truth == "observed" and said.baseline != 0:
+    if by_pixels:
         return Verdict(said.observed, f"seen in the pixels ({said.told()})")
-    order = (said.declared, said.baseline, said.observed)
-    offset = next((word for word in order if word is not None), None)
+    offset = next((word for word in words if word is not None), None)
     seen = "the pixels agree" if said.observed is not None else "the pixels do not say"
     return Verdict(offset, f"by its metadata; {seen} ({said.told()})")
 

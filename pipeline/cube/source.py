@@ -25,7 +25,7 @@ from pipeline.cube.emit import Cube, is_cube, open_cube
 from pipeline.cube.resample import common_ground, positions, ratio, resample
 from pipeline.errors import ReadError
 from pipeline.grid import blocks, crop
-from pipeline.remote import LOCAL, Access, forget, is_address, open_raster
+from pipeline.remote import LOCAL, Access, forget, is_address, open_raster, version
 
 _OPEN_FILES = 128  # a thread: stays below the usual limit of 1024 a process with eight threads
 _AT_ONCE = 4096 * 4096  # pixels of a file: where its own are far finer, a block is read in parts
@@ -220,11 +220,12 @@ class _Thread(local):
         self._files: OrderedDict[str, tuple[object, Opened]] = OrderedDict()
 
     def open(self, href: str, access: Access) -> Opened:
-        version = _version(href)
+        now = access, _version(href, access)
         known, file = self._files.pop(href, (None, None))
-        if file is None or known != (access, version):
+        if file is None or known != now:
             file = _open(href, access)
-        self._files[href] = (access, version), file
+            now = access, _version(href, access)  # of an address, it is learned by opening it
+        self._files[href] = now, file
         while len(self._files) > _OPEN_FILES:
             self._files.popitem(last=False)
         return file
@@ -236,10 +237,10 @@ class _Thread(local):
 _THREAD = _Thread()
 
 
-def _version(href: str) -> object:
-    """Return what changes when a local file is written anew: no thread may keep the old one."""
+def _version(href: str, access: Access) -> object:
+    """Return what changes when a file is written anew: no thread may keep the old one."""
     if is_address(href):
-        return None
+        return version(href, access)
     try:
         found = os.stat(href)  # noqa: PTH116 (this runs for every file of every block)
     except OSError:

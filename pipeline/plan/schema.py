@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline.plan.base import Fraction, Identifier, Plan, Positive
 
@@ -150,18 +150,19 @@ class Search(Plan):
     release: Level = "operator"
     originators: tuple[str, ...] = ()
 
-    @model_validator(mode="after")
-    def _a_span_of_time(self) -> "Search":
-        if self.datetime is None:
-            return self
-        start, slash, end = self.datetime.partition("/")
+    @field_validator("datetime")
+    @classmethod
+    def _a_span_of_time(cls, text: str | None) -> str | None:
+        if text is None:
+            return text
+        start, slash, end = text.partition("/")
         if not slash:
-            raise ValueError("search.datetime is start/end, such as 2024-05-01/2024-09-30")
+            raise ValueError("give start/end, such as 2024-05-01/2024-09-30")
         moments = [datetime.fromisoformat(m) for m in (start, end) if m not in ("", "..")]
         days = [moment.date() for moment in moments]
         if days != sorted(days):
-            raise ValueError("search.datetime ends before it starts")
-        return self
+            raise ValueError("it ends before it starts: write the earlier day first")
+        return text
 
 
 class Masking(Plan):
@@ -169,12 +170,19 @@ class Masking(Plan):
 
     drop: tuple[Identifier, ...] | None = None
     """Flags of the sensor's masks to drop; None: those the sensor drops."""
-    dilate: dict[Identifier, Positive] = {}
+    dilate: dict[Identifier, Annotated[float, Field(gt=0.0, le=5000.0)]] = {}
     """Metres by which a flag is grown before it is dropped."""
     bright_guard: bool = False
     """Keep ground that is flagged as cloud on nearly every date: it is bright, not cloudy."""
     publish: tuple[Identifier, ...] = ()
     """Flags whose share of the dates becomes a map."""
+
+    @model_validator(mode="after")
+    def _each_flag_once(self) -> "Masking":
+        for key, flags in (("drop", self.drop or ()), ("publish", self.publish)):
+            if len(set(flags)) < len(flags):
+                raise ValueError(f"composite.masks.{key} names a flag twice")
+        return self
 
 
 class Composite(Plan):
@@ -279,6 +287,12 @@ class Workflow(Plan):
     def classes(self) -> tuple[str, ...]:
         """The classes that are learnt; none where nothing is."""
         return self.training.classes if self.training else ()
+
+    @property
+    def composites(self) -> dict[str, Composite]:
+        """How dates become one picture, by sensor, the workflow's own first."""
+        others = {more.sensor: more.composite for more in self.also}
+        return {self.sensor: self.composite} | others
 
     @property
     def regions(self) -> tuple[str, ...]:

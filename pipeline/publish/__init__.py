@@ -64,7 +64,7 @@ def _tiles(finished: Finished) -> list[Path]:
     return [
         path
         for product in finished.products
-        if product.kind != "evidence"
+        if product.kind not in ("evidence", "count")
         for path in write_tiles(
             product.path, legend_of(product, finished.style), product.tiles, finished.release
         )

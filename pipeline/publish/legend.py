@@ -18,6 +18,7 @@ from pipeline.publish.product import Product, title_of
 LEVELS = 255  # colours of a continuous map; an 8-bit palette keeps one more for "not mapped"
 
 _SAMPLE = 1024  # pixels on the longer side of the reduced copy that limits are taken from
+_LABELS = {"evidence": "Value", "count": "Clear dates", "share": "Share of the dates"}
 _SPREAD_STEP = 0.05  # spread limits are whole steps, so maps of one study often share them
 
 
@@ -58,7 +59,8 @@ class Legend:
 def legend_of(product: Product, style: Style) -> Legend:
     """Return the legend of a map in a style.
 
-    Limits that the product does not give are 0..1 for score and support, 0 to the 98th percentile
+    Limits that the product does not give are 0..1 for score, support and share, 0 to the most for a
+    count, 0 to the 98th percentile
     for spread (in steps of 0.05), and the 2nd to 98th percentile for evidence.
     """
     if product.kind == "class":
@@ -66,7 +68,7 @@ def legend_of(product: Product, style: Style) -> Legend:
     ramps = {"spread": style.spread_ramp, "support": style.support_ramp}
     ramp = ramps.get(product.kind, style.ramp)
     unit = "" if product.unit in ("", "1") else f" ({product.unit})"
-    label = ("Value" if product.kind == "evidence" else product.kind.capitalize()) + unit
+    label = _LABELS.get(product.kind, product.kind.capitalize()) + unit
     low, high = product.limits or _limits(product)
     return Legend(product.title, label, ramp=ramp, low=low, high=high)
 
@@ -120,12 +122,14 @@ def _swatches(classes: Sequence[str], style: Style) -> tuple[Swatch, ...]:
 
 
 def _limits(product: Product) -> tuple[float, float]:
-    if product.kind in ("score", "support"):
+    if product.kind in ("score", "support", "share"):
         return 0.0, 1.0
     values = read_reduced(product.path, _SAMPLE, Resampling.nearest).values
     values = values[np.isfinite(values)]
     if not values.size:
         return 0.0, 1.0
+    if product.kind == "count":
+        return 0.0, max(1.0, float(values.max()))
     low, high = (float(v) for v in np.percentile(values, [2, 98]))
     if product.kind == "spread":
         return 0.0, max(1, ceil(high / _SPREAD_STEP - 1e-9)) * _SPREAD_STEP

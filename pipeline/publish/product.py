@@ -10,7 +10,7 @@ import geopandas as gpd
 
 from pipeline.plan import Style
 
-Kind = Literal["class", "score", "spread", "support", "evidence"]
+Kind = Literal["class", "score", "spread", "support", "evidence", "share", "count"]
 
 
 @dataclass(frozen=True)

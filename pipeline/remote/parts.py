@@ -1,36 +1,20 @@
-"""Files behind addresses, read part by part: every part is checked for place, length and age."""
+"""Files behind addresses, read part by part as an open file is; pieces are believed with care."""
 
 import io
-import re
-from collections import OrderedDict, deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections import deque
+from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock, local
+from threading import local
 from typing import BinaryIO, cast
 
 from pipeline import files
 from pipeline.errors import ReadError
 from pipeline.files import Json
 from pipeline.remote.address import Access, check, is_address, shown
-from pipeline.remote.connection import Answer
-from pipeline.remote.fetch import FaultError, Wanted, fetch, is_page
+from pipeline.remote.heads import AHEAD, drop_head, head, never_the_same, part
 from pipeline.remote.sound import is_deflated, judge
 
-AHEAD = 1 << 16  # bytes: a small read brings this much, for another follows beside it
-_WHOLE = 1 << 24  # bytes of a file that is taken whole where a host cannot send parts
 _PAGES = 16  # parts that an open file remembers
-_HEADS = 512  # beginnings that a process remembers
-_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
-
-
-@dataclass(frozen=True)
-class Head:
-    """The beginning of a file, and what tells one version of it from another."""
-
-    size: int
-    etag: str | None
-    start: bytes = field(repr=False)
 
 
 @dataclass
@@ -54,7 +38,7 @@ class Parts:
 
     def __init__(self, href: str, access: Access) -> None:
         self.href, self.access = href, access
-        self.head = _head(href, access)
+        self.head = head(href, access)
         self.twice = False
         """Whether every part must come the same twice, checksum or not: what a file says of itself
         has none, and a wrong word in it would go unseen."""
@@ -80,7 +64,7 @@ class Parts:
         return page.piece(start, end)
 
     def _get(self, start: int, end: int) -> bytes:
-        return _part(self.href, self.access, start, end, self.head).start
+        return part(self.href, self.access, start, end, self.head).start
 
     def _remember(self, page: _Page) -> None:
         if len(self._pages) == _PAGES:
@@ -108,7 +92,7 @@ class Parts:
                 break
             seen.add(page.content)
         else:
-            raise _never_the_same(self.href)
+            raise never_the_same(self.href)
         if judge(page.piece(start, end)) == "damaged":
             raise ReadError(
                 "is damaged where its host keeps it (a checksum is wrong)",
@@ -192,8 +176,8 @@ def stamp(href: str, access: Access) -> dict[str, Json]:
     ReadError : the address is refused, or the file cannot be read.
     """
     if is_address(href):
-        head = _head(href, access)
-        return {"size": head.size} | ({} if head.etag is None else {"etag": head.etag})
+        found = head(href, access)
+        return {"size": found.size} | ({} if found.etag is None else {"etag": found.etag})
     path = Path(check(href, access, shown(href)))
     try:
         return {"size": path.stat().st_size, "sha256": files.sha256(path)}
@@ -211,9 +195,7 @@ def forget(href: str) -> None:
     ReadError : its bytes did not come at all, so that no new reading is due: what kept them.
     """
     if error := hidden_error(href):
-        with _HEADS_LOCK:
-            for key in [key for key in _KNOWN if key[0] == href]:
-                del _KNOWN[key]  # the file may have changed
+        drop_head(href)  # the file may have changed
         raise error
 
 
@@ -232,84 +214,6 @@ class _Thread(local):
 
 
 _THREAD = _Thread()
-_HEADS_LOCK = Lock()
-_KNOWN: OrderedDict[tuple[str, Access], Head] = OrderedDict()
-
-
-def _head(href: str, access: Access) -> Head:
-    """Return the beginning of a file, asked for twice and the same both times."""
-    with _HEADS_LOCK:
-        known = _KNOWN.get((href, access))
-    if known is None:
-        known = _agreed(lambda: _part(href, access, 0, AHEAD, None), href, access)
-        if len(known.start) > AHEAD:
-            return known  # whole, from a host that knows no parts: too much to remember
-        with _HEADS_LOCK:
-            _KNOWN[href, access] = known
-            if len(_KNOWN) > _HEADS:
-                _KNOWN.popitem(last=False)
-    return known
-
-
-def _agreed(get: Callable[[], Head], href: str, access: Access) -> Head:
-    """Return what two readings agree on."""
-    seen: list[Head] = []
-    for _ in range(1 + max(access.tries, 1)):
-        found = get()
-        if found in seen:
-            return found
-        seen.append(found)
-    raise _never_the_same(href)
-
-
-def _never_the_same(href: str) -> ReadError:
-    return ReadError(
-        "is different at every reading",
-        where=shown(href),
-        remedy="run again later, or leave its item out",
-    )
-
-
-def _part(href: str, access: Access, start: int, end: int, known: Head | None) -> Head:
-    """Ask for the bytes of a file from start to end (fewer where it ends before).
-
-    Returns them as a head: `start` holds the bytes, or the whole of a small file.
-    """
-    wanted = Wanted(
-        href, access, headers={"Range": f"bytes={start}-{end - 1}"}, most=max(end - start, _WHOLE)
-    )
-    found: list[Head] = []
-
-    def judge(answer: Answer) -> None:
-        if is_page(answer):
-            raise FaultError("it is a web page where a file was due")
-        got = _placed(answer, start, end)
-        if known is not None and (got.size, got.etag) != (known.size, known.etag):
-            raise FaultError("it changed while it was read")
-        found.append(got)
-
-    fetch(wanted, judge)
-    return found[-1]
-
-
-def _placed(answer: Answer, start: int, end: int) -> Head:
-    """Return the bytes of an answer if they are those that were asked for."""
-    etag = answer.headers.get("etag")
-    if answer.headers.get("content-encoding", "identity") != "identity":
-        raise FaultError("it is packed, although nobody asked for that", passing=False)
-    if answer.status == 200:  # the whole file, from a host that knows no parts
-        size = len(answer.body)
-        body = answer.body if start == 0 else answer.body[start:end]
-        return Head(size, etag, body)
-    told = _RANGE.fullmatch(answer.headers.get("content-range", "").strip())
-    if told is None:
-        raise FaultError("it does not say which part it sends")
-    first, last, size = (int(number) for number in told.groups())
-    if (first, last + 1) != (start, min(end, size)):
-        raise FaultError("it sends another part than was asked for")
-    if len(answer.body) != last + 1 - first:
-        raise FaultError(f"it was cut short: {len(answer.body)} of {last + 1 - first} bytes")
-    return Head(size, etag, answer.body)
 
 
 def hidden_error(href: str) -> ReadError | None:

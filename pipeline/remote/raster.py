@@ -6,7 +6,6 @@ from contextvars import Context, copy_context
 from itertools import count
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import numpy as np
@@ -22,8 +21,17 @@ from pipeline.remote.parts import Parts, Reader, hidden_error, missing
 _SIDE = 100_000  # pixels: more on one side is refused
 _BANDS = 2_000
 _BLOCK = 1 << 28  # bytes of one block of pixels: GDAL holds it whole
-_DRIVERS = {".jp2": "JP2OpenJPEG"}
-_DRIVER = "GTiff"  # pinned, so that a file cannot choose its own (VRT) driver
+# The driver is pinned by how a file begins: what is not on this list (a VRT) is none, whatever its
+# name, and some addresses end in no name at all.
+_DRIVERS = {
+    b"II*\0": "GTiff",
+    b"MM\0*": "GTiff",
+    b"II+\0": "GTiff",  # BigTIFF
+    b"MM\0+": "GTiff",
+    b"\0\0\0\x0cjP  \r\n\x87\n": "JP2OpenJPEG",  # the signature box, ISO/IEC 15444-1, I.5.1
+    b"\xff\x4f\xff\x51": "JP2OpenJPEG",  # a bare codestream: the markers SOC and SIZ, A.4 and A.5
+}
+_SIGNATURE = max(map(len, _DRIVERS))  # bytes
 
 GDAL_SETTINGS: dict[str, str | int] = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
@@ -36,7 +44,7 @@ GDAL_SETTINGS: dict[str, str | int] = {
 
 
 def open_raster(href: str, access: Access) -> DatasetReader:
-    """Open a GeoTIFF (or a JPEG 2000 file, by its extension .jp2); the caller closes it.
+    """Open a GeoTIFF or a JPEG 2000 file, told apart by how they begin; the caller closes it.
 
     Its size is judged before a pixel is decoded. An address is read part by part through our own
     reader, never GDAL's.
@@ -47,9 +55,7 @@ def open_raster(href: str, access: Access) -> DatasetReader:
         header, or declares a size that nobody could hold.
     """
     check(href, access, shown(href))
-    suffix = Path(urlsplit(href).path if is_address(href) else href).suffix.lower()
-    driver = _DRIVERS.get(suffix, _DRIVER)
-    dataset = _remote(href, access, driver) if is_address(href) else _local(href, driver)
+    dataset = _remote(href, access) if is_address(href) else _local(href)
     try:
         _check_size(dataset, href)
     except ReadError:
@@ -58,17 +64,20 @@ def open_raster(href: str, access: Access) -> DatasetReader:
     return dataset
 
 
-def _local(href: str, driver: str) -> DatasetReader:
+def _local(href: str) -> DatasetReader:
     if not Path(href).is_file():
         raise missing(href)
     try:
+        with Path(href).open("rb") as file:
+            driver = _driver(file.read(_SIGNATURE), href)
         return rasterio.open(href, driver=driver)
-    except RasterioError as error:
-        raise _not_readable(href, driver) from error
+    except (RasterioError, OSError) as error:
+        raise _not_readable(href) from error
 
 
-def _remote(href: str, access: Access, driver: str) -> DatasetReader:
+def _remote(href: str, access: Access) -> DatasetReader:
     parts = Parts(href, access)
+    driver = _driver(parts.head.start, href)
     hidden_error(href)  # of another time
     name = f"{next(_NUMBERS)}/asset"
     _PARTS[name] = parts
@@ -76,17 +85,23 @@ def _remote(href: str, access: Access, driver: str) -> DatasetReader:
     try:
         dataset = rasterio.open(name, driver=driver, opener=_FILES)
     except RasterioError as error:
-        raise hidden_error(href) or _not_readable(href, driver) from error
+        raise hidden_error(href) or _not_readable(href) from error
     finally:
         parts.twice = False
     _OPEN[dataset] = copy_context()
     return dataset
 
 
-def _not_readable(href: str, driver: str) -> ReadError:
-    kind = "GeoTIFF" if driver == _DRIVER else "JPEG 2000 file"
+def _driver(start: bytes, href: str) -> str:
+    for signature, driver in _DRIVERS.items():
+        if start.startswith(signature):
+            return driver
+    raise _not_readable(href)
+
+
+def _not_readable(href: str) -> ReadError:
     return ReadError(
-        f"is not a readable {kind}",
+        "is not a readable GeoTIFF or JPEG 2000 file",
         where=shown(href),
         remedy="fetch the asset again, or leave its item out",
     )

@@ -70,6 +70,13 @@ def renew(href: str, access: Access) -> bool:
     return True
 
 
+def require_credentials(access: Access) -> None:
+    """Raise ReadError for an environment variable that reads will need and that is not set."""
+    if access.scheme in ("bearer", "basic"):
+        for name in access.credentials:
+            _secret(name)
+
+
 def _secret(name: str) -> str:
     value = os.environ.get(name, "").strip()
     if not value:
