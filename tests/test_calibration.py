@@ -109,6 +109,9 @@ def test_a_baseline_that_the_pixels_deny_stops_the_run(tmp_path):
     item = make(tmp_path, shifted=True, said={}, s2__processing_baseline="02.14")
     with pytest.raises(CatalogError, match=r"baseline 02.14: 0, observed: -1000"):
         make_scenes([item], S2)
+    item.collection_id = "sentinel-2-l2a"  # there the baseline is not offered, though it is heard
+    with pytest.raises(CatalogError, match=r"set search\.trust to declared or observed, or"):
+        make_scenes([item], S2, catalog="earth-search")
 
 
 def test_declarations_that_differ_among_bands_stop_the_run(tmp_path):

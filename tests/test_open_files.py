@@ -13,6 +13,7 @@ from items import levels, raster
 from rasterio.windows import Window
 
 from pipeline.cube.source import Source, opened, read_pixels
+from pipeline.errors import ReadError
 from pipeline.remote import Access, look_again
 
 
@@ -68,3 +69,17 @@ def test_a_thread_reopens_what_another_found_changed(tmp_path):
         look_again()
         fresh = opened(source)
         assert another.submit(opened, source).result() not in (kept, fresh)
+
+
+def test_a_thread_reopens_what_another_found_changed_under_way(tmp_path):
+    path = tmp_path / "a.tif"
+    raster(path, levels((200, 200), 1, 5000, 1), compress=None)
+    with faulty(tmp_path) as (address, _), ThreadPoolExecutor(1) as another:
+        source = Source("a", f"{address}/a.tif", access=only(address, tries=1))
+        kept = another.submit(opened, source).result()
+        opened(source)
+        raster(path, levels((200, 200), 1, 5000, 2), compress=None)
+        with pytest.raises(ReadError, match="it changed while it was read"):
+            read_pixels(source, Window(0, 0, 200, 200), np.empty((200, 200), np.uint16))
+        opened(source)
+        assert another.submit(opened, source).result() is not kept

@@ -38,6 +38,22 @@ def test_each_band_of_a_file_is_read_by_its_number(tmp_path):
         opened(Source("four", path, number=4))
 
 
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_no_error_of_a_file_shows_the_query_of_its_address(tmp_path, web):
+    raster(tmp_path / "one.tif", levels((64, 64), 1, 9))
+    raster(tmp_path / "nowhere.tif", levels((64, 64), 1, 9), crs=None)
+    access = Access(hosts=(web.removeprefix("http://"),))
+    for name, number, what in [
+        ("one", 2, "has 1 bands"),
+        ("nowhere", 1, "has no coordinate system"),
+        ("none", 1, "HTTP 404"),
+    ]:
+        source = Source("a", f"{web}/{name}.tif?sig=secret", number=number, access=access)
+        with pytest.raises(ReadError, match=what) as caught:
+            opened(source)
+        assert "secret" not in str(caught.value)
+
+
 def test_a_file_that_declares_an_absurd_size_is_refused_before_it_is_decoded(tmp_path):
     path = tmp_path / "huge.tif"
     side = 100_000

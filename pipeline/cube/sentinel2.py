@@ -232,7 +232,7 @@ def decide(item: str, said: Opinions, truth: Truth | None, trust: str | None) ->
     if trust is not None and (differ or (by_pixels and said.observed is None)):
         return Verdict(said.of(trust), f"the workflow trusts what is {trust} ({said.told()})")
     if differ:
-        whom = "declared or observed" if by_pixels else "declared, baseline or observed"
+        whom = "declared or observed" if truth == "observed" else "declared, baseline or observed"
         raise CatalogError(
             f"its offset is in doubt ({said.told()}; counts)",
             where=f"item {item}",

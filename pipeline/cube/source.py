@@ -25,7 +25,7 @@ from pipeline.cube.emit import Cube, is_cube, open_cube
 from pipeline.cube.resample import common_ground, positions, ratio, resample
 from pipeline.errors import ReadError
 from pipeline.grid import blocks, crop
-from pipeline.remote import LOCAL, Access, forget, is_address, open_raster, version
+from pipeline.remote import LOCAL, Access, forget, is_address, open_raster, shown, version
 
 _OPEN_FILES = 128  # a thread: stays below the usual limit of 1024 a process with eight threads
 _AT_ONCE = 4096 * 4096  # pixels of a file: where its own are far finer, a block is read in parts
@@ -90,7 +90,7 @@ def opened(source: Source) -> Opened:
         if source.number > file.dataset.count:
             raise ReadError(
                 f"has {file.dataset.count} bands, and number {source.number} is wanted",
-                where=source.href,
+                where=shown(source.href),
                 remedy="mend the band's number in the sensor's YAML, or leave its item out",
             )
         return file
@@ -204,7 +204,7 @@ def _open(href: str, access: Access) -> Opened:
     if dataset.crs is None:
         dataset.close()
         raise ReadError(
-            "has no coordinate system", where=href, remedy="a georeferenced raster is needed"
+            "has no coordinate system", where=shown(href), remedy="a georeferenced raster is needed"
         )
     # By its code where it has one: the long text of a CRS is slow to compare, and no name for maps.
     code = dataset.crs.to_epsg()
@@ -259,6 +259,6 @@ def told(source: Source) -> Iterator[None]:
     except RasterioError as error:
         raise ReadError(
             "is cut short or damaged",
-            where=f"{source.label} ({source.href.split('?', 1)[0]})",
+            where=f"{source.label} ({shown(source.href)})",
             remedy="fetch the asset again, or leave its item out",
         ) from error
